@@ -1,0 +1,41 @@
+"""Compression Explorer: see what compression does to a model while you move the slider."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from explorer import shown as _shown
+from explorer.compression import criteria as _criteria  # noqa: F401  (fills its registry)
+from explorer.compression import lowrank as _lowrank  # noqa: F401  (fills its registry)
+from explorer.compression import patterns as _patterns  # noqa: F401  (fills its registry)
+from explorer.errors import ExplorerError
+from explorer.opening import load, samples
+from explorer.recipe import LowRank, Prune, Recipe
+from explorer.report import Report
+from explorer.subjects.examples import Examples
+from explorer.variant import Variant
+from explorer.version import __version__
+from explorer.workbench import Workbench
+
+_shown.fill_when_asked(lambda: import_module("explorer.figures.registered"))
+
+
+@_shown.panel
+def _live(workbench: Workbench, recipe: Recipe) -> Any:
+    return import_module("explorer.notebook.panel").LivePanel(workbench, recipe)
+
+
+__all__ = [
+    "Examples",
+    "ExplorerError",
+    "LowRank",
+    "Prune",
+    "Recipe",
+    "Report",
+    "Variant",
+    "Workbench",
+    "__version__",
+    "load",
+    "samples",
+]

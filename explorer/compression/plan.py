@@ -1,0 +1,205 @@
+"""Plans: a recipe resolved against one model, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from explorer.errors import ExplorerError
+from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.shown import Shown
+from explorer.weights.matrices import Matrices, WeightMatrix
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """What a step (from 0) does to a matrix, or why it leaves it alone.
+
+    amount: the sparsity (Prune) or rank (LowRank) that is set for this matrix on its own; None when it follows the
+        step (a global sparsity, a threshold, an energy).
+    """
+
+    step: int
+    matrix: str
+    what: str
+    skipped: str | None = None
+    amount: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanWarning:
+    """Something that the person should know before looking at the result."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Plan(Shown):
+    """What will happen to which matrix, for each that is skipped why, and warnings."""
+
+    recipe: Recipe
+    entries: tuple[PlanEntry, ...]
+    warnings: tuple[PlanWarning, ...]
+
+    def acting(self, step: int) -> list[PlanEntry]:
+        """The entries of a step (from 0) that change their matrix."""
+        return [entry for entry in self.entries if entry.step == step and entry.skipped is None]
+
+    def __str__(self) -> str:
+        lines = []
+        for position, step in enumerate(self.recipe):
+            off = "" if step.enabled else " (off)"
+            lines.append(f"{position + 1}. {step.sentence()}{off}")
+            entries = [entry for entry in self.entries if entry.step == position]
+            width = max([len(entry.matrix) for entry in entries] + [0])
+            lines += [
+                f"   {e.matrix:<{width}}  {'left as it is: ' + e.skipped if e.skipped else e.what}" for e in entries
+            ]
+        lines += [f"warning, step {warning.step + 1}: {warning.text}" for warning in self.warnings]
+        return "\n".join(lines) or "an empty recipe: the dense model"
+
+
+def resolve(recipe: Recipe, matrices: Matrices, answers: int | None = None) -> Plan:
+    """The plan of a recipe for a model with these matrices.
+
+    answers: how many rows the matrix has that gives the answers (the classes), where that is known.
+    Raises `ExplorerError` for a glob that matches nothing and for a rank that no chosen matrix can have.
+    """
+    entries: list[PlanEntry] = []
+    warnings: list[PlanWarning] = []
+    for position, step in enumerate(recipe):
+        resolver = _RESOLVERS[type(step)]
+        try:
+            chosen = matrices.select(step.layers, step.exclude)
+            overrides = _overrides(step, matrices)
+            planned = resolver(position, step, chosen, overrides, _answers(matrices, answers))
+        except ExplorerError as problem:
+            raise problem.at(f"step {position + 1}, {step.label}") from problem
+        if not step.enabled:
+            continue
+        entries += planned
+        idle = [glob for glob in getattr(step, "overrides", {}) if not any(m.matches((glob,)) for m in chosen)]
+        if idle:
+            text = f"the override of {', '.join(idle)} has no effect: the step does not act there"
+            warnings.append(PlanWarning(position, text))
+        if not any(entry.skipped is None for entry in planned):
+            warnings.append(PlanWarning(position, "it changes nothing: every chosen matrix is left as it is"))
+    return Plan(recipe, tuple(entries), (*warnings, *_about_order(recipe, entries, matrices)))
+
+
+def _overrides(step: Step, matrices: Matrices) -> dict[str, float | None]:
+    """Own amounts by matrix name; a later glob wins, an exact name wins over globs."""
+    asked: dict[str, float | None] = dict(getattr(step, "overrides", {}))
+    if asked:
+        matrices.select(tuple(asked))  # a glob that means nothing is an error
+    own: dict[str, float | None] = {}
+    for glob in sorted(asked, key=lambda glob: glob in matrices.names):
+        own |= {matrix.name: asked[glob] for matrix in matrices if matrix.matches((glob,))}
+    return own
+
+
+def _answers(matrices: Matrices, answers: int | None) -> str | None:
+    """The name of the matrix whose rows are the answers: the last one, when it has that many rows."""
+    last = matrices[len(matrices) - 1] if len(matrices) else None
+    return last.name if last is not None and answers is not None and last.rows == answers else None
+
+
+def _resolve_prune(
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+) -> list[PlanEntry]:
+    assert isinstance(step, Prune)
+    noun = "rows" if step.pattern == "row" else "weights"
+    entries = []
+    for matrix in chosen:
+        amount = own.get(matrix.name, step.sparsity)
+        if matrix.name in own and amount is None:
+            entries.append(PlanEntry(position, matrix.name, "", "an override says so"))
+        elif step.pattern == "row" and matrix.name == answers and matrix.name not in (*step.layers, *step.overrides):
+            entries.append(
+                PlanEntry(position, matrix.name, "", "its rows are the answers; name it exactly to prune them")
+            )
+        elif step.pattern == "n:m":
+            ragged = matrix.columns % (step.m or 1)
+            end = f", at most {step.n} of the last {ragged}" if ragged else ""
+            entries.append(PlanEntry(position, matrix.name, f"keep {step.n} of each {step.m} inputs{end}"))
+        elif matrix.name in own:
+            entries.append(
+                PlanEntry(position, matrix.name, f"remove {_share(amount)} of its {noun} (its own)", amount=amount)
+            )
+        elif step.threshold is not None:
+            entries.append(PlanEntry(position, matrix.name, f"remove {noun} that score below {step.threshold:.4g}"))
+        elif step.scope == "matrix":
+            entries.append(PlanEntry(position, matrix.name, f"remove {_share(amount)} of its {noun}", amount=amount))
+        else:
+            entries.append(PlanEntry(position, matrix.name, f"compete for {_share(amount)} of all chosen {noun}"))
+    return entries
+
+
+def _resolve_low_rank(
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+) -> list[PlanEntry]:
+    assert isinstance(step, LowRank)
+    asked = {matrix.name: own.get(matrix.name, step.rank) for matrix in chosen}
+    beyond = [matrix for matrix in chosen if (asked[matrix.name] or 0) > matrix.max_rank]
+    named = [matrix for matrix in beyond if matrix.name in (*step.layers, *step.overrides)]
+    if named or (beyond and len(beyond) == len(chosen)):
+        worst = (named or beyond)[0]
+        raise ExplorerError(
+            f"rank {asked[worst.name]} is beyond {worst.name}, which is {worst.rows} by {worst.columns}",
+            instead=f"give a rank from 1 to {worst.max_rank}",
+        )
+    entries = []
+    for matrix in chosen:
+        rank = asked[matrix.name]
+        if matrix.name in own and rank is None:
+            entries.append(PlanEntry(position, matrix.name, "", "an override says so"))
+        elif matrix in beyond:
+            entries.append(PlanEntry(position, matrix.name, "", f"rank {rank} is beyond its {matrix.max_rank}"))
+        elif rank is None:
+            what = f"the smallest rank that keeps {_share(step.energy)} of energy (saves below {matrix.break_even:.1f})"
+            entries.append(PlanEntry(position, matrix.name, what))
+        else:
+            note = "" if rank < matrix.break_even else f", no smaller: break-even is {matrix.break_even:.1f}"
+            entries.append(PlanEntry(position, matrix.name, f"rank {rank} of {matrix.max_rank}{note}", amount=rank))
+    return entries
+
+
+_RESOLVERS: dict[type[Step], Callable[..., list[PlanEntry]]] = {Prune: _resolve_prune, LowRank: _resolve_low_rank}
+
+
+def _about_order(recipe: Recipe, entries: list[PlanEntry], matrices: Matrices) -> list[PlanWarning]:
+    """What one step does to another's work, and ranks that save nothing."""
+    touched: dict[str, dict[str, int]] = {"prune": {}, "low-rank": {}}
+    warnings: dict[tuple[int, str], PlanWarning] = {}
+    for entry in entries:
+        if entry.skipped is not None:
+            continue
+        step = recipe[entry.step]
+        number = entry.step + 1
+        if isinstance(step, LowRank):
+            if entry.matrix in touched["prune"]:
+                earlier = touched["prune"][entry.matrix] + 1
+                text = f"step {number} factorises what step {earlier} pruned: the zeros are lost; put Low rank first"
+                warnings[(entry.step, "zeros")] = PlanWarning(entry.step, text)
+            if entry.amount is not None and entry.amount >= matrices[entry.matrix].break_even:
+                key = (entry.step, "even")
+                others = sum(
+                    e.step == entry.step and e.amount is not None and e.amount >= matrices[e.matrix].break_even
+                    for e in entries
+                )
+                text = (
+                    f"rank {entry.amount:g} is above break-even in {others} chosen matrices (first: {entry.matrix}, "
+                    f"{matrices[entry.matrix].break_even:.1f}): they lose accuracy and stay as large"
+                )
+                warnings.setdefault(key, PlanWarning(entry.step, text))
+        elif entry.matrix in touched["low-rank"]:
+            earlier = touched["low-rank"][entry.matrix] + 1
+            text = f"step {number} prunes the two thin factors that step {earlier} made, each on its own"
+            warnings.setdefault((entry.step, "factors"), PlanWarning(entry.step, text))
+        touched[step.kind].setdefault(entry.matrix, entry.step)
+    return list(warnings.values())
+
+
+def _share(amount: float | None) -> str:
+    return f"{100 * (amount or 0):.4g} %"

@@ -1,0 +1,1 @@
+"""The notebook face: the knobs of a workbench in a cell."""

@@ -1,0 +1,59 @@
+"""The numbers of a panel as HTML: quality with its interval, size, sparsity, work, and the change against dense."""
+
+from __future__ import annotations
+
+from explorer.errors import ExplorerError
+from explorer.evaluation.quality import Quality
+from explorer.figures.html import Markup, Tile, escaped, folded, joined, tiles, toned, warning
+from explorer.figures.palette import EITHER
+from explorer.figures.result_views import change_sentence, kept_table, quality_tile, size_tiles, work_tile
+from explorer.figures.words import metric_label
+from explorer.variant import Variant
+
+
+def headline(
+    variant: Variant,
+    quality: Quality | None,
+    dense: Quality | None,
+    former: Quality | None,
+    error: ExplorerError | None,
+) -> Markup:
+    """The tiles and the sentence below them.
+
+    Parameters
+    ----------
+    quality: what is measured of the variant so far; None before the first batch, and then `former`, the last one that
+        was shown, stays in its place, dimmed.
+    dense: the dense model's quality as far as it is known. error: why the evaluation failed.
+    """
+    if quality is not None:
+        first = quality_tile(quality, dense)
+    elif former is not None:
+        last = quality_tile(former, dense)
+        first = Tile(last.label, last.value, last.notes, old=True)
+    else:
+        # Three lines, as the measured tile has: the panel below keeps its place when the number comes.
+        lines = ["measuring", Markup("&nbsp;"), Markup("&nbsp;")]
+        first = Tile(metric_label(variant.workbench.subject.primary), "–", lines, old=True)
+    numbers = [first, *size_tiles(variant.size)[:2], work_tile(variant.cost, variant.workbench.dense.cost)]
+    if error is not None:
+        change: Markup = toned(error, EITHER.loss)
+    elif variant.is_dense:
+        change = escaped("The dense model: nothing is changed.")
+    elif quality is not None and dense is not None:
+        change = change_sentence(quality, dense)
+    else:
+        change = Markup("&nbsp;")
+    return joined((tiles(numbers), Markup(f'<div style="min-height:20px">{change}</div>')))
+
+
+def layers(variant: Variant) -> Markup:
+    """What is left of each matrix; many of them scroll in their place."""
+    table = Markup(f'<div style="max-height:460px;overflow:auto">{kept_table(variant.size)}</div>')
+    return folded("What is left, layer by layer", table, opened=True)
+
+
+def messages(message: str, variant: Variant) -> Markup:
+    """The last error, and what the plan warns of."""
+    told = [warning(f"Step {item.step + 1}: {item.text}") for item in variant.plan.warnings]
+    return joined([warning(message), *told] if message else told)

@@ -1,0 +1,313 @@
+"""Steps: what can be done to a model, as plain frozen data. Labels, help and limits stand here for all three faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from explorer.errors import ExplorerError
+from explorer.names import CRITERIA, FACTORISATIONS
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Globs = Sequence[str]
+LARGEST_SEED = 2**32 - 1
+
+
+class _Fixed(dict[str, Any]):
+    """A dict that stays as it is: recipes are keys, so nothing inside them may change."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("a step is immutable: use step.change(overrides=...)")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce__(self) -> tuple[type[_Fixed], tuple[dict[str, Any]]]:
+        return _Fixed, (dict(self),)
+
+
+class Step(BaseModel):
+    """What all steps share: which matrices, and whether the step is switched on.
+
+    A field's `title` and `description` are its label and help in every face;
+    `json_schema_extra={"rare": True}` puts it behind "more".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    help: ClassVar[str]
+
+    layers: Globs = Field(
+        default=("*",),
+        title="Layers",
+        description="Which weight matrices the step acts on: names or globs such as *.mlp.*",
+    )
+    exclude: Globs = Field(
+        default=(),
+        title="Except",
+        description="Matrices that the step leaves alone: names or globs.",
+        json_schema_extra={"rare": True},
+    )
+    enabled: bool = Field(
+        default=True, title="On", description="A step that is off stays in the recipe and does nothing."
+    )
+
+    def __init__(self, /, *unnamed: Any, **data: Any) -> None:
+        if unnamed:
+            first = next(iter(name for name in type(self).model_fields if name not in Step.model_fields), "")
+            raise ExplorerError("a step's fields have names", where=self.label, instead=f"write {first}={unnamed[0]!r}")
+        try:
+            super().__init__(**data)
+        except ValidationError as problem:
+            raise _plain(problem, type(self)) from problem
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and self.to_python() == other.to_python()  # the order of overrides counts, too
+
+    def __hash__(self) -> int:
+        return hash(self.to_python())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """To Python, True is the number 1; here it only switches a step on."""
+        inside = value.values() if isinstance(value, Mapping) else (value,)
+        if info.field_name != "enabled" and any(isinstance(item, bool) for item in inside):
+            raise ValueError(f"{info.field_name} is {value!r}: true and false belong to enabled alone")
+        return value
+
+    @field_validator("layers", "exclude", mode="before")
+    @classmethod
+    def _one_glob_is_a_list(cls, value: Any, info: ValidationInfo) -> tuple[str, ...]:
+        listed = (value,) if isinstance(value, str) else value
+        if not isinstance(listed, (list, tuple)) or not all(isinstance(glob, str) for glob in listed):
+            raise ValueError(f"{info.field_name} is {value!r}: give a name, a glob or a list of them")
+        return tuple(listed)
+
+    @field_validator("overrides", check_fields=False)
+    @classmethod
+    def _overrides_stay(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _Fixed(value)
+
+    @field_validator("layers")
+    @classmethod
+    def _some_layers(cls, value: Globs) -> Globs:
+        if not value:
+            raise ValueError('give at least one glob, "*" for all')
+        return value
+
+    def change(self, **fields: Any) -> Self:
+        """The same step with some fields replaced, validated again."""
+        return type(self)(**{**self.model_dump(exclude_unset=False), **fields})
+
+    def given(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as plain data."""
+        plain = self.model_dump(mode="json", exclude_defaults=True)
+        return {name: _shorter(name, value) for name, value in plain.items()}
+
+    def sentence(self) -> str:
+        """The step in a few words, for a history or a sidebar."""
+        raise NotImplementedError
+
+    def _where(self) -> str:
+        return "" if self.layers == ("*",) else " in " + ", ".join(self.layers)
+
+    def to_python(self, prefix: str = "ex.") -> str:
+        """Python text that makes this step again."""
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.given().items())
+        return f"{prefix}{type(self).__name__}({fields})"
+
+    def __str__(self) -> str:
+        return self.to_python("")
+
+
+class Prune(Step):
+    """Set the least important weights to zero."""
+
+    kind: ClassVar[str] = "prune"
+    label: ClassVar[str] = "Prune"
+    help: ClassVar[str] = "Set the least important weights to zero."
+
+    sparsity: Share | None = Field(
+        default=None,
+        title="Sparsity",
+        description="The share of the chosen layers' weights, or neurons, that is set to zero.",
+    )
+    threshold: float | None = Field(
+        default=None, ge=0.0, title="Threshold", description="Every weight whose score is below this is set to zero."
+    )
+    criterion: str = Field(default="magnitude", title="Score by", description="What makes a weight important.")
+    pattern: Literal["unstructured", "n:m", "row"] = Field(
+        default="unstructured", title="Pattern", description="Which weights live and die together."
+    )
+    n: int | None = Field(
+        default=None, ge=0, title="Keep N", description="How many of each M neighbouring inputs are kept."
+    )
+    m: int | None = Field(
+        default=None, ge=1, title="of each M", description="The length of a group of neighbouring inputs."
+    )
+    scope: Literal["global", "matrix"] = Field(
+        default="global", title="Compete", description="Scores compete across all chosen layers, or inside each matrix."
+    )
+    overrides: dict[str, Share | None] = Field(
+        default_factory=_Fixed,
+        title="Own sparsity",
+        description="Another sparsity for some matrices, by name or glob; null leaves a matrix alone.",
+        json_schema_extra={"rare": True},
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_SEED,
+        title="Seed",
+        description="Where random scores start from.",
+        json_schema_extra={"rare": True},
+    )
+
+    @field_validator("criterion")
+    @classmethod
+    def _known_criterion(cls, value: str) -> str:
+        CRITERIA[value]
+        return value
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Self:
+        if self.pattern == "n:m":
+            n, m = self.n if self.n is not None else 2, self.m if self.m is not None else 4
+            if n > m:
+                raise ValueError(f"N is {n} and M is {m}: at most M of each M can be kept")
+            if self.sparsity is not None or self.threshold is not None:
+                raise ValueError("an N:M pattern sets its own sparsity, 1 - N/M: leave out sparsity and threshold")
+            if self.overrides:
+                raise ValueError("an N:M pattern sets its own sparsity: leave out overrides, and use exclude")
+            object.__setattr__(self, "n", n)
+            object.__setattr__(self, "m", m)
+            return self
+        if self.n is not None or self.m is not None:
+            raise ValueError('n and m belong to pattern="n:m"')
+        if (self.sparsity is None) == (self.threshold is None):
+            raise ValueError("give either a sparsity or a threshold")
+        return self
+
+    def sentence(self) -> str:
+        """For example "prune 50 %, magnitude"."""
+        if self.pattern == "n:m":
+            amount = f"{self.n}:{self.m}"
+        elif self.sparsity is not None:
+            amount = f"{100 * self.sparsity:.4g} %"
+        else:
+            amount = f"below {self.threshold:.3g}"
+        rows = " of neurons" if self.pattern == "row" else ""
+        return f"prune {amount}{rows}, {self.criterion}{self._where()}"
+
+
+class LowRank(Step):
+    """Write each matrix as a product of two thin ones."""
+
+    kind: ClassVar[str] = "low-rank"
+    label: ClassVar[str] = "Low rank"
+    help: ClassVar[str] = "Write each matrix as a product of two thin ones."
+
+    rank: int | None = Field(
+        default=None, ge=1, title="Rank", description="How many singular values are kept in each matrix."
+    )
+    energy: Share | None = Field(
+        default=None,
+        gt=0.0,
+        title="Energy",
+        description="Keep the fewest singular values whose squares add up to this share.",
+    )
+    method: str = Field(
+        default="svd",
+        title="Method",
+        description="How the two thin matrices are found.",
+        json_schema_extra={"rare": True},
+    )
+    overrides: dict[str, int | None] = Field(
+        default_factory=_Fixed,
+        title="Own rank",
+        description="Another rank for some matrices, by name or glob; null leaves a matrix alone.",
+        json_schema_extra={"rare": True},
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        FACTORISATIONS[value]
+        return value
+
+    @field_validator("overrides")
+    @classmethod
+    def _ranks_from_one(cls, value: dict[str, int | None]) -> dict[str, int | None]:
+        for glob, rank in value.items():
+            if rank is not None and rank < 1:
+                raise ValueError(f'the rank of "{glob}" is {rank}: a rank is at least 1')
+        return value
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Self:
+        if (self.rank is None) == (self.energy is None):
+            raise ValueError("give either a rank or an energy")
+        return self
+
+    def sentence(self) -> str:
+        """For example "rank 16"."""
+        amount = f"rank {self.rank}" if self.rank is not None else f"rank for {100 * (self.energy or 0):.4g} % energy"
+        return f"{amount}{self._where()}"
+
+
+STEPS: dict[str, type[Step]] = {step.kind: step for step in (Prune, LowRank)}
+
+
+def _plain(problem: ValidationError, step: type[Step]) -> ExplorerError:
+    """pydantic's first complaint in one plain sentence."""
+    first = problem.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    value, kind, limits = first["input"], first["type"], first.get("ctx", {})
+    if kind == "extra_forbidden":
+        return ExplorerError(
+            f'unknown field "{name}"', where=step.label, instead=f"known fields are {', '.join(step.model_fields)}"
+        )
+    if kind == "value_error":
+        cause = limits.get("error")
+        if isinstance(cause, ExplorerError):
+            return cause.at(step.label)
+        return ExplorerError(str(cause), where=step.label)
+    if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
+        low, high, above = _limits(step, name)
+        if high is None:
+            outside, allowed = f"below {low}", f"from {low} on"
+        else:
+            outside, allowed = (
+                f"outside {low} to {high}",
+                f"above {low}, up to {high}" if above else f"from {low} to {high}",
+            )
+        return ExplorerError(f"{name} is {value!r}, {outside}", where=step.label, instead=f"give a number {allowed}")
+    if kind == "dict_type":
+        return ExplorerError(f"{name} is {value!r}", where=step.label, instead="give a value for each name or glob")
+    if kind == "literal_error":
+        return ExplorerError(f"{name} is {value!r}", where=step.label, instead=f"choose one of: {limits['expected']}")
+    return ExplorerError(f"{name} is {value!r}: {first['msg'][:1].lower()}{first['msg'][1:]}", where=step.label)
+
+
+def _limits(step: type[Step], name: str) -> tuple[str, str | None, bool]:
+    """The lowest and highest value of a numeric field, and whether the lowest itself is left out."""
+    schema = step.model_json_schema()["properties"][name]
+    options = [schema, *schema.get("anyOf", ())]
+    each = schema.get("additionalProperties")  # of a field that holds a value for each name
+    if isinstance(each, dict):
+        options += [each, *each.get("anyOf", ())]
+    found = {limit: f"{value:.10g}" for option in options for limit, value in option.items() if limit in _LIMITS}
+    above = "exclusiveMinimum" in found
+    return found["exclusiveMinimum" if above else "minimum"], found.get("maximum"), above
+
+
+_LIMITS = ("minimum", "exclusiveMinimum", "maximum")
+
+
+def _shorter(name: str, value: Any) -> Any:
+    if name in ("layers", "exclude") and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return value

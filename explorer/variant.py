@@ -1,0 +1,183 @@
+"""Variants: runnable models that a recipe made, and what can be asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from explorer import saving
+from explorer.compression.plan import Plan
+from explorer.errors import ExplorerError
+from explorer.evaluation.answers import Answer
+from explorer.evaluation.cost import Cost, cost_of
+from explorer.evaluation.latency import Latency, time_in_turn
+from explorer.evaluation.pool import as_error
+from explorer.evaluation.quality import Quality
+from explorer.recipe import Recipe
+from explorer.report import Report, Size, measure_size
+from explorer.shown import Shown
+from explorer.subjects.examples import batch_length, map_tensors
+from explorer.weights.clone import full_copy
+from explorer.weights.forms import Form, rows_gone
+from explorer.weights.install import Outfit, PrivateModel
+from explorer.weights.packing import Storage, WeightsFile
+
+if TYPE_CHECKING:
+    from explorer.workbench import Workbench
+
+
+class Variant(Shown):
+    """A model that a recipe made. `workbench.dense` is the untouched one.
+
+    outfit: what is changed: the forms of matrices, and biases of removed rows.
+    """
+
+    def __init__(self, workbench: Workbench, recipe: Recipe, plan: Plan, outfit: Outfit) -> None:
+        self.workbench = workbench
+        self.recipe = recipe
+        self.plan = plan
+        self.outfit = outfit
+        self._private: PrivateModel | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing is changed."""
+        return not self.outfit.forms and not self.outfit.tensors
+
+    @cached_property
+    def forms(self) -> Mapping[str, Form]:
+        """The form of every matrix, by name."""
+        return {**self.workbench.dense_forms, **self.outfit.forms}
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """A full copy as a `torch.nn.Module` of its own: yours to train or break; the variant stays what it is."""
+        copy = full_copy(self._dressed())
+        for parameter in copy.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        return copy.eval()
+
+    def _dressed(self) -> nn.Module:
+        """The variant's own private clone, for single calls outside the pool."""
+        self.workbench.check_dense()
+        if self._private is None:
+            self._private = PrivateModel(self.workbench.subject.model, self.workbench.matrices())
+        return self._private.wear(self.outfit)
+
+    def outputs(self, inputs: Any) -> Any:
+        """What the variant gives for a batch: tensors as the model takes them, or raw examples."""
+        subject = self.workbench.subject
+        module = self._dressed()
+        try:
+            ready = inputs if _is_tensors(inputs) else subject.prepare(inputs)
+            return self.workbench.stage.outputs(module, ready)
+        except ExplorerError:
+            raise
+        except Exception as problem:
+            raise as_error(problem) from problem
+
+    def answers(self, indices: Sequence[int], split: str = "tune") -> list[Answer]:
+        """What the variant says to single examples of a split (not of the sealed one)."""
+        if split == "test":
+            raise ExplorerError("the test split is sealed", instead="open it once, at the end, with wb.test(variant)")
+        total = len(self.workbench.subject.split(split))
+        beyond = [index for index in indices if not 0 <= index < total]
+        if beyond:
+            raise ExplorerError(f"there is no example {beyond[0]}", where=split, instead=f"give 0 to {total - 1}")
+        return self.workbench.stage.answers(self._dressed(), indices, split) if len(indices) else []
+
+    def evaluate(self, split: str = "tune") -> Quality:
+        """The quality on a split (blocking). The sealed test split is opened by `wb.test(v)` alone."""
+        return self.workbench.evaluate(self, split)
+
+    # -- measuring -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def weights_file(self) -> WeightsFile:
+        """The file that `save()` writes, laid out but not written."""
+        bench = self.workbench
+        metadata = {"recipe": self.recipe.to_url(), "model": bench.digest, "data": bench.data_digest}
+        return WeightsFile(bench.subject.model, bench.matrices(), self.outfit, metadata)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where the bytes of the file are, exactly."""
+        return self.weights_file.storage
+
+    @cached_property
+    def size(self) -> Size:
+        """Bytes, sparsity and what is kept of each matrix; exact, and known at once."""
+        bench = self.workbench
+        dense_bytes = self.storage.size_bytes if self is bench.dense else bench.dense.storage.size_bytes
+        return measure_size(
+            bench.subject.model,
+            bench.matrices(),
+            self.forms,
+            self.outfit.tensors,
+            bench.can_run_thin,
+            self.storage,
+            dense_bytes,
+        )
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Multiply-accumulates of one example's forward pass."""
+        bench = self.workbench
+        return cost_of(bench.work, bench.matrices(), self.outfit.forms, bench.dense_forms, bench.can_run_thin)
+
+    def report(self) -> Report:
+        """Quality, size and work beside the dense model's (blocking)."""
+        dense = None if self.is_dense else self.workbench.dense.report()
+        return Report(self.recipe.sentence(), self.evaluate(), self.size, self.cost, dense)
+
+    def latency(self, batch: int = 1, seconds: float = 2.0) -> Latency:
+        """Time beside the dense model's: both in turn for about `seconds`, on the first tune examples."""
+        bench = self.workbench
+        most = len(bench.subject.split("tune"))
+        if not 1 <= batch <= most or seconds < 0:
+            what = f"batch {batch} for {seconds} seconds cannot be timed"
+            raise ExplorerError(what, where="latency", instead=f"give a batch of 1 to {most} and some seconds")
+        inputs = bench.subject.split("tune").take(slice(0, batch)).inputs
+        dense = PrivateModel(bench.subject.model, bench.matrices()).module
+        run = lambda model: bench.stage.outputs(model, inputs)  # noqa: E731  (one expression, used once)
+        return time_in_turn(dense, self._dressed(), run, batch_length(inputs), seconds)
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the variant into a folder: `weights.safetensors`, as long as the report says, and `variant.yaml`."""
+        return saving.save(self, Path(folder))
+
+    def __str__(self) -> str:
+        return f"{self.workbench.name}: {self.recipe.sentence()}\n{self.size}"
+
+
+def biases_without(forms: Mapping[str, Form], workbench: Workbench) -> dict[str, Tensor]:
+    """The biases that change because rows are gone: a removed neuron adds nothing, so its bias goes with it."""
+    model, matrices = workbench.subject.model, workbench.matrices()
+    parameters = dict(model.named_parameters())
+    changed: dict[str, Tensor] = {}
+    for name, form in forms.items():
+        removed = rows_gone(form)
+        if removed is None or not bool(removed.any()):
+            continue
+        matrix = matrices[name]
+        bias, first = matrix.bias
+        if matrix.kind not in ("gate", "embedding") and bias in parameters:
+            fresh = changed.get(bias, parameters[bias].detach().clone())
+            fresh[first : first + matrix.rows][removed] = 0
+            changed[bias] = fresh
+    return changed
+
+
+def _is_tensors(inputs: Any) -> bool:
+    found: list[bool] = []
+    map_tensors(inputs, lambda tensor: found.append(True))
+    return bool(found) and (torch.is_tensor(inputs) or isinstance(inputs, (tuple, dict)))

@@ -1,0 +1,364 @@
+"""The workbench: one subject, and everything that can be tried on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from threading import RLock
+from typing import Any
+
+import torch
+from torch import nn
+
+from explorer import shown
+from explorer.compression.apply import Memory, apply_plan, score_index, singular
+from explorer.compression.lowrank import Spectrum, one_thread
+from explorer.compression.order import ScoreIndex
+from explorer.compression.plan import Plan, resolve
+from explorer.curves import own_field, positions, turner
+from explorer.errors import ExplorerError
+from explorer.evaluation.cost import WorkRecord, record_work
+from explorer.evaluation.pool import Pool, as_error
+from explorer.evaluation.quality import Quality
+from explorer.jobs import CurveJob, Job, Stage
+from explorer.recipe import Recipe, as_recipe
+from explorer.shown import Shown
+from explorer.subjects.examples import Examples, map_tensors, tensors_in
+from explorer.subjects.subject import Subject
+from explorer.variant import Variant, biases_without
+from explorer.weights.clone import contents, digest, watermarks
+from explorer.weights.forms import Dense
+from explorer.weights.install import Outfit, PrivateModel
+from explorer.weights.matrices import Matrices, find_matrices
+from explorer.weights.watch import compressible
+
+POOL = Pool()
+"""The one worker pool of the process."""
+
+KEPT_BYTES = 512 * 2**20
+MANY_WEIGHTS = 2**22
+"""From this many compressible weights on, compressing uses all threads."""
+
+
+class Workbench(Shown):
+    """One subject with its dense model, and the variants that recipes make of it.
+
+    Raises `ExplorerError` when the weights hold NaN or the model cannot be run on its data. Safe to use from several
+    threads; one result a recipe is kept for everybody.
+    """
+
+    def __init__(self, subject: Subject, embeddings: bool = False) -> None:
+        self.subject = subject
+        self._lock = RLock()
+        _check_weights(subject)
+        self._marks, self._contents = watermarks(subject.model), contents(subject.model)
+        self.digest = digest(subject.model)
+        look = _first_look(subject, find_matrices(subject.model, embeddings))
+        self._matrices, self.work, self._answers = look.matrices, look.work, look.answers
+        self.subject = subject = _with_class_names(subject, look.answers)
+        self.can_run_thin = look.can_run_thin
+        self.stage = Stage(subject, self._matrices)
+        self.dense_forms = {
+            matrix.name: Dense(matrix.view(subject.model.get_parameter(matrix.parameter).detach()))
+            for matrix in self._matrices
+        }
+        self._memory = Memory(KEPT_BYTES)
+        self._variants: dict[str, Variant] = {}
+        self._sizes: dict[str, int] = {}
+        self._jobs: dict[tuple[int, str], Job] = {}
+        self._curves: dict[Any, CurveJob] = {}
+        self._tried: set[str] = set()
+        self.tests_opened = 0
+        empty = Recipe()
+        self.dense = Variant(self, empty, resolve(empty, self._matrices), Outfit({}, {}))
+        self._variants[""] = self.dense
+        self.variant = self.dense
+
+    @property
+    def name(self) -> str:
+        """The subject's name."""
+        return self.subject.name
+
+    @property
+    def recipes_tried(self) -> int:
+        """How many different recipes were evaluated on the tune split, without the points of curves.
+
+        Choosing the best of many is selection.
+        """
+        return len(self._tried)
+
+    @cached_property
+    def data_digest(self) -> str:
+        """A fingerprint of the tune split."""
+        state = hashlib.blake2b(digest_size=8)
+        examples = self.subject.split("tune")
+        for tensor in [*tensors_in(examples.inputs), examples.targets]:
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            state.update(flat.view(torch.uint8).numpy().data)
+        return state.hexdigest()
+
+    # -- from recipe to variant ------------------------------------------------------------------------------------
+
+    def matrices(self) -> Matrices:
+        """Every weight matrix, and what is not compressible."""
+        return self._matrices
+
+    def plan(self, recipe: Any) -> Plan:
+        """A dry run: what would happen to which matrix, and warnings."""
+        return resolve(as_recipe(recipe), self._matrices, self._answers)
+
+    def compress(self, recipe: Any) -> Variant:
+        """The variant that the recipe makes; also takes a step, a list, a dict, YAML text or a path."""
+        asked = as_recipe(recipe)
+        key = asked.active().to_url()
+        with self._lock:
+            kept = self._variants.get(key)
+        if kept is not None and kept.recipe == asked:
+            return kept
+        self.check_dense()
+        plan = self.plan(asked)
+        if kept is not None:
+            return Variant(self, asked, plan, kept.outfit)
+        return self._keep(key, Variant(self, asked, plan, self._outfit(plan)))
+
+    def _outfit(self, plan: Plan) -> Outfit:
+        # On small matrices a second thread only waits for the first, most of all where others use the cores.
+        with torch.no_grad(), one_thread() if self._matrices.total < MANY_WEIGHTS else nullcontext():
+            forms = apply_plan(plan, self.dense_forms, self._memory)
+        if not forms:  # what changes nothing is the dense model, with its results
+            return self.dense.outfit
+        return Outfit(forms, biases_without(forms, self))
+
+    def _keep(self, key: str, variant: Variant) -> Variant:
+        """Keep the variant for whoever asks next, unless another thread was first; the oldest go when room is short."""
+        with self._lock:
+            first = self._variants.setdefault(key, variant)
+            if first is not variant:
+                return Variant(self, variant.recipe, variant.plan, first.outfit)
+            self._sizes[key] = sum(form.resident_bytes for form in variant.outfit.forms.values())
+            oldest = [name for name in self._variants if name not in ("", key)]
+            while oldest and sum(self._sizes.values()) > KEPT_BYTES:
+                self._forget(oldest.pop(0))
+            return variant
+
+    def _forget(self, key: str) -> None:
+        """Let go of a variant and of its results."""
+        if key in self._variants:
+            outfit = self._variants.pop(key).outfit
+            del self._sizes[key]
+            for split in self.subject.splits if outfit is not self.dense.outfit else ():
+                self._jobs.pop((id(outfit), split), None)
+
+    def adopt(self, variant: Variant) -> None:
+        """Take a loaded variant as the current one, and as the result of its recipe."""
+        self.variant = variant
+        if not variant.is_dense:
+            key = variant.recipe.active().to_url()
+            with self._lock:
+                self._forget(key)
+                self._keep(key, variant)
+
+    # -- measuring -------------------------------------------------------------------------------------------------
+
+    def submit(self, recipe: Any, split: str = "tune") -> Job:
+        """Start (or join) the evaluation of a recipe or variant in the worker pool; returns at once."""
+        variant = recipe if isinstance(recipe, Variant) else self.compress(recipe)
+        if split == "test":
+            raise ExplorerError("the test split is sealed", instead="open it once, at the end, with wb.test(variant)")
+        return self._submit(variant, split)
+
+    def _submit(self, variant: Variant, split: str) -> Job:
+        if variant.workbench is not self:
+            raise ExplorerError(
+                f"this variant is of {variant.workbench.name} on another workbench",
+                where=self.name,
+                instead="compress its recipe here: wb.compress(variant.recipe)",
+            )
+        self.check_dense()
+        key = (id(variant.outfit), split)
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is not None and job.join():
+                return job
+            job = Job(self.stage, variant, split, self.subject.strip if split == "tune" else ())
+            self._jobs[key] = job
+            while len(self._jobs) > 1000:
+                self._jobs.pop(next(iter(self._jobs)))
+            if split == "tune" and not variant.is_dense:
+                self._tried.add(variant.recipe.active().to_url())
+        POOL.submit(job)
+        return job
+
+    def evaluate(self, variant: Variant, split: str = "tune") -> Quality:
+        """The quality of a variant on a split (blocking)."""
+        quality = _result(self.submit(variant, split))
+        self.check_dense()
+        return quality
+
+    def test(self, variant: Any) -> Quality:
+        """Open the sealed test split for one variant. Each opening is counted in `tests_opened`."""
+        if not self.subject.has("test"):
+            raise ExplorerError(f"{self.name} has no test split", instead="give test= to ex.load")
+        chosen = variant if isinstance(variant, Variant) else self.compress(variant)
+        quality = _result(self._submit(chosen, "test"))
+        with self._lock:
+            self.tests_opened += 1
+        return quality
+
+    def curve(
+        self, recipe: Any, position: int, values: Sequence[float] | None = None, field: str | None = None
+    ) -> CurveJob:
+        """Start (or join) the accuracy curve of one knob: the step at `position`, its `field` at each of `values`.
+
+        field: sparsity, threshold, n (of N:M), rank or energy; by default the one that the step sets. Runs behind
+        urgent work, coarse first.
+        """
+        asked = as_recipe(recipe)
+        if not 0 <= position < len(asked):
+            raise ExplorerError(
+                f"there is no step {position + 1}", where="curve", instead=f"the recipe has {len(asked)}"
+            )
+        field = field or own_field(asked[position])
+        chosen = tuple(values) if values is not None else positions(self, asked, position, field)
+        if not chosen:
+            raise ExplorerError("there is no value to measure at", where="curve", instead="give at least one")
+        make = turner(asked, position, field)
+        turned = sum(step.enabled for step in asked.steps[:position])  # its place among the steps that are on
+        key = (make(chosen[0]).active().to_url(), turned, field, chosen)
+        with self._lock:
+            job = self._curves.get(key)
+            if job is not None and job.join():
+                return job
+            job = CurveJob(self.stage, field, chosen, lambda value: self._unkept(make(value)))
+            self._curves[key] = job
+            while len(self._curves) > 200:
+                self._curves.pop(next(iter(self._curves)))
+        POOL.submit(job)
+        return job
+
+    def _unkept(self, recipe: Recipe) -> Variant:
+        plan = self.plan(recipe)
+        return Variant(self, recipe, plan, self._outfit(plan))
+
+    # -- what the knobs show -----------------------------------------------------------------------------------------
+
+    def scores(self, recipe: Any, position: int) -> ScoreIndex:
+        """The scores that the Prune step at `position` ranks, after the steps before it."""
+        with torch.no_grad():
+            return score_index(self.plan(as_recipe(recipe)), position, self.dense_forms, self._memory)
+
+    def spectrum(self, matrix: str, recipe: Any = None, position: int | None = None) -> Spectrum:
+        """The singular values of a matrix: of the dense model, or after the first `position` steps of a recipe."""
+        known = self._matrices[matrix]
+        asked = as_recipe(recipe) if recipe is not None else Recipe()
+        before = Recipe(asked.steps[: len(asked) if position is None else position])
+        form = self.compress(before).forms[matrix]
+        with torch.no_grad():
+            values = singular("svd", matrix, form, self._memory).values
+        return Spectrum(matrix, values.to(torch.float64).cpu().numpy(), known.rows, known.columns)
+
+    def live(self, recipe: Any = None) -> Any:
+        """The knobs with their numbers, in a notebook cell."""
+        return shown.open_panel(self, as_recipe(recipe) if recipe is not None else Recipe())
+
+    # -- the promise that the dense model stays ----------------------------------------------------------------------
+
+    def check_dense(self) -> None:
+        """Raise `ExplorerError` when the dense model is no longer the one that was loaded."""
+        marks, found = watermarks(self.subject.model), contents(self.subject.model)
+        if marks == self._marks and found == self._contents:
+            return
+        if digest(self.subject.model) != self.digest:
+            raise ExplorerError(
+                "the weights of the dense model have changed since it was loaded",
+                where=self.name,
+                instead="load it again with ex.load (v.model is a copy that is yours to change)",
+            )
+        self._marks, self._contents = marks, found
+
+    def __str__(self) -> str:
+        lengths = ", ".join(f"{name} {self.subject.length(name):,}" for name in self.subject.splits)
+        kinds = f"{len(self._matrices)} weight matrices with {self._matrices.total:,} weights"
+        return f"{self.subject.title} ({self.name}): {self.subject.task}, {kinds}; examples: {lengths}"
+
+
+def _result(job: Job) -> Quality:
+    job.wait()
+    if job.error is not None:
+        raise job.error
+    if job.quality is None or not job.quality.complete:
+        raise ExplorerError("the evaluation was stopped before its end", instead="evaluate again")
+    return job.quality
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the first forward passes tell: compressible matrices, work of one example, length of an answer.
+
+    can_run_thin: the Parameters whose factors run as thin layers.
+    """
+
+    matrices: Matrices
+    can_run_thin: frozenset[str]
+    work: WorkRecord
+    answers: int | None
+
+
+def _first_look(subject: Subject, found: Matrices) -> _Look:
+    """Run the model on its first tune examples, watched and counted."""
+    outputs: list[Any] = []
+
+    def run(examples: Examples, module: nn.Module) -> None:
+        outputs.append(subject.outputs(module, _on_device(examples.inputs, subject)))
+
+    tune = subject.split("tune")
+    try:
+        matrices = compressible(subject.model, found, partial(run, tune.take(slice(0, 2))))
+        private = PrivateModel(subject.model, matrices)
+        work = record_work(private.module, partial(run, tune.take(slice(0, 1))))
+    except ExplorerError:
+        raise
+    except Exception as problem:
+        where, instead = subject.name, "check the shapes and types of the inputs, or give forward="
+        raise ExplorerError(as_error(problem).what, where=where, instead=instead) from problem
+    last = outputs[-1]
+    answers = None if not isinstance(last, torch.Tensor) else int(last.shape[-1]) if last.dim() > 1 else 1
+    thin = frozenset(matrix.parameter for matrix in matrices if private.can_run_thin(matrix.parameter))
+    return _Look(matrices, thin, work, answers)
+
+
+def _with_class_names(subject: Subject, answers: int | None) -> Subject:
+    """The subject of a classifier with a name for each class; raises `ExplorerError` when the names do not fit."""
+    if subject.task != "classification" or answers is None:
+        return subject
+    classes = max(2, answers)  # one logit tells two classes apart
+    if not subject.classes:
+        return replace(subject, classes=tuple(str(number) for number in range(classes)))
+    if len(subject.classes) != classes:
+        what = f"{len(subject.classes)} class names for a model with {classes} classes"
+        raise ExplorerError(what, where="classes=", instead=f"name all {classes}, in the order of the outputs")
+    return subject
+
+
+def _check_weights(subject: Subject) -> None:
+    for name, tensor in subject.model.named_parameters():
+        if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedParameter):
+            what = f'the weight "{name}" holds no numbers yet'
+            raise ExplorerError(what, where=subject.name, instead="load a checkpoint, or run a lazy module once")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ExplorerError(
+                f'the weights hold NaN or infinity, first in "{name}"',
+                where=subject.name,
+                instead="load a sound checkpoint",
+            )
+    for name, buffer in subject.model.named_buffers():  # infinity may mean something there, as in a mask
+        if buffer.is_floating_point() and bool(buffer.isnan().any()):
+            raise ExplorerError(f'the buffer "{name}" holds NaN', where=subject.name, instead="load a sound checkpoint")
+
+
+def _on_device(inputs: Any, subject: Subject) -> Any:
+    device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
+    return map_tensors(inputs, lambda tensor: tensor.to(device))

@@ -1,0 +1,104 @@
+"""Train the vision transformer on scenes: `python sample_models/scene-digits/train.py`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from explorer.subjects.cards import refresh_card
+from explorer.subjects.digits import varied_digits
+from explorer.subjects.samples import sample_module
+from explorer.subjects.scenes import draw_scenes
+
+NAME = "scene-digits"
+STEPS = 6000
+BATCH = 32
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.1
+WARM_UP = 200  # steps
+SMOOTHING = 0.05
+REFERENCES = [0, 1, 2, 3]  # tune scenes whose logits the card remembers
+
+
+def another_hand(digits: Tensor, draw: torch.Generator) -> Tensor:
+    """Training digits, varied; they hardly move, since the scene already puts them anywhere."""
+    return varied_digits(digits, draw, shift=0.06, pressure=0.3)
+
+
+def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.Module:
+    """A model trained from scratch, in evaluation mode; `steps` stops it after that many optimiser steps.
+
+    Each step draws new scenes from the training digits. The same seed gives the same weights on one machine with one
+    number of threads.
+    """
+    digits, labels = sample_module(NAME, "data").pool("training")
+    draw = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(seed)
+        model: nn.Module = sample_module(NAME, "model").build()
+    # Only matrices decay: norms, biases, the class token and positions have no reason to be small.
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]
+    others = [parameter for parameter in model.parameters() if parameter.dim() != 2]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, LEARNING_RATE, STEPS, pct_start=WARM_UP / STEPS, cycle_momentum=False
+    )
+    bar = tqdm(range(STEPS if steps is None else min(steps, STEPS)), desc=NAME, unit="step", disable=not progress)
+    for step in bar:
+        scenes = draw_scenes(digits, labels, BATCH, draw, vary=another_hand)
+        loss = F.cross_entropy(model(scenes.images), scenes.answers, label_smoothing=SMOOTHING)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    return model.eval()
+
+
+def measure(model: nn.Module) -> tuple[float, list[list[float]]]:
+    """Accuracy on tune, and the logits of the reference scenes rounded to 4 digits."""
+    examples = sample_module(NAME, "data").load("tune")
+    with torch.no_grad():
+        logits: Tensor = torch.cat([model(scenes) for scenes in examples.inputs.split(64)])  # (N, 10)
+    accuracy = (logits.argmax(dim=1) == examples.targets).double().mean().item()
+    return accuracy, [[round(value, 4) for value in row] for row in logits[REFERENCES].tolist()]
+
+
+def main() -> None:
+    """Train, measure, write the weights and what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="where the random numbers start")
+    seed = parser.parse_args().seed
+    torch.set_num_threads(1)  # a second gains little; with one the weights do not depend on the cores
+    start = time.process_time()  # of one thread: what the clock shows where nothing else runs
+    model = train(seed=seed)
+    seconds = time.process_time() - start
+    accuracy, outputs = measure(model)
+    folder = Path(__file__).resolve().parent
+    save_file(model.state_dict(), folder / "model.safetensors")
+    refresh_card(
+        folder / "card.toml",
+        metrics={"accuracy": accuracy},
+        reference={"indices": REFERENCES, "outputs": outputs},
+        training={
+            "seed": seed,
+            "seconds": round(seconds, 1),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "command": f"python sample_models/{NAME}/train.py",
+        },
+    )
+    print(f"tune accuracy {accuracy:.4f}, trained in {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Examples and answers."""
+
+from __future__ import annotations
+
+from explorer.figures.examples import Face, flipped, sentence, strip_html
+from explorer.figures.palette import EITHER
+from tests.figures.standins import Answer
+
+PICTURES = [Face("image", truth="9", picture="data:image/png;base64,x"), Face("image", truth="<8>")]
+
+
+def test_a_flipped_answer_is_ringed_and_says_what_it_was() -> None:
+    strip = strip_html(PICTURES, [Answer("3", 0.47), Answer("8", 0.9)], [Answer("9"), Answer("8")])
+    assert strip.count(f"2px solid {EITHER.warning}") == 1
+    assert "was 9" in strip and "47 %" in strip
+
+
+def test_a_wrong_answer_names_the_truth() -> None:
+    strip = strip_html(PICTURES, [Answer("3", right=False), Answer("8", right=False)], None)
+    assert "truth 9" in strip and "truth &lt;8&gt;" in strip
+
+
+def test_answers_that_are_not_there_yet_leave_the_faces() -> None:
+    for answers in (None, [None, None]):
+        strip = strip_html(PICTURES, answers, None)
+        assert strip.count("<img") == 2 and "was" not in strip
+    assert strip_html([], None) == ""
+
+
+def test_sentences_are_escaped() -> None:
+    strip = strip_html([Face("text", "positive", words="not <script> bad")], [Answer("negative")], [Answer("positive")])
+    assert "not &lt;script&gt; bad" in strip and "was positive" in strip
+
+
+def test_table_rows_show_their_features() -> None:
+    faces = [Face("table", "benign", fields=(("mean radius", "12.5"), ("<x>", "1")))]
+    strip = strip_html(faces, [Answer("benign", 0.98)], None)
+    assert "mean radius" in strip and "&lt;x&gt;" in strip and "98 %" in strip
+
+
+def test_stories_stand_side_by_side_with_changed_words_marked() -> None:
+    faces = [Face("story", words="Lily had a")]
+    strip = strip_html(faces, [Answer("duck & cow .")], [Answer("duck & ball .")])
+    assert "this variant" in strip and "dense" in strip
+    assert strip.count("underline;") == 1 and ">cow</span>" in strip and "&amp;" in strip
+
+
+def test_words_as_running_text() -> None:
+    assert sentence(["not", "bad", ",", "really", "."]) == "not bad, really."
+    assert not flipped(None, Answer("1")) and flipped(Answer("2"), Answer("1"))

@@ -1,0 +1,198 @@
+"""What a person does, in a real Chromium: every number on screen is the one that the engine states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from explorer.figures.words import large_text, metric_text, share_text, size_text
+from explorer.opening import load
+from explorer.recipe import LowRank, Prune, Recipe
+from explorer.workbench import Workbench
+from tests.web.app_page import AppPage
+
+
+@cache
+def bench() -> Workbench:
+    return load("digits-vit")
+
+
+def stated(recipe: Recipe) -> dict[str, str]:
+    """What the engine says of a recipe, in the words of the cards."""
+    report = bench().compress(recipe).report()
+    return {
+        "quality": metric_text(report.quality.primary, report.quality.value),
+        "size": size_text(report.size.bytes),
+        "sparsity": share_text(report.size.sparsity),
+        "work": large_text(report.cost.macs, "MACs"),
+    }
+
+
+@pytest.fixture
+def app(page: Page, app_server: str) -> AppPage:
+    return AppPage(page, app_server)
+
+
+def test_it_opens_with_numbers_and_asks_nobody_else(app: AppPage) -> None:
+    app.open().settle()
+    assert app.numbers() == stated(Recipe([Prune(sparsity=0.0)]))
+    expect(app.page.locator(".chart svg polyline.measured:not(.growing)")).to_be_attached(timeout=90_000)
+    assert app.errors == []
+    assert [url for url in app.requests if not url.startswith((app.address, "data:", "blob:", "ws:"))] == []
+
+
+def test_dragging_the_line_moves_everything(app: AppPage) -> None:
+    app.open().settle()
+    app.drag(0.2)
+    app.wait_for_knob("threshold")
+    (step,) = app.recipe
+    assert isinstance(step, Prune) and step.threshold is not None
+    assert app.numbers() == stated(app.recipe)
+    assert float(app.knob("threshold").locator("input").input_value()) == pytest.approx(step.threshold, abs=1e-4)
+    kept = bench().compress(app.recipe).size.kept["blocks.0.mlp.0"]
+    assert f"{share_text(kept.share, 0)} kept" in app.page.locator(".st-key-card-layers").inner_text()
+
+
+def test_the_keyboard_moves_the_line(app: AppPage) -> None:
+    app.open().settle()
+    handle = app.page.locator(".chart .handle")
+    handle.focus()
+    for _ in range(8):
+        app.page.keyboard.press("PageUp")
+    app.wait_for_knob("threshold")
+    assert app.numbers() == stated(app.recipe)
+    assert app.page.locator(".chart .handle").get_attribute("aria-valuetext") is not None
+
+
+MOVES: dict[str, tuple[Callable[[AppPage], None], str]] = {
+    "sparsity": (lambda app: app.slide("sparsity", 1), "prune,sparsity=0.301"),
+    "threshold": (lambda app: app.type("threshold", "0.02"), "prune,threshold=0.02"),
+    "pattern": (lambda app: app.knob("pattern").get_by_text("neurons").click(), "prune,sparsity=0.3,pattern=row"),
+    "n:m": (lambda app: app.knob("pattern").get_by_text("N : M").click(), "prune,pattern=n:m,n=2,m=4"),
+    "criterion": (lambda app: app.choose("criterion", "random"), "prune,sparsity=0.3,criterion=random"),
+    "scope": (lambda app: app.choose("scope", "per matrix"), "prune,sparsity=0.3,scope=matrix"),
+    "off": (lambda app: app.knob("on").locator("label").click(), "prune,sparsity=0.3,enabled=false"),
+    "add": (
+        lambda app: app.press("add-low-rank"),
+        "prune,sparsity=0.3;low-rank,energy=0.95",
+    ),
+}
+
+
+@pytest.mark.parametrize("knob", MOVES)
+def test_each_knob_of_pruning(app: AppPage, knob: str) -> None:
+    move, wanted = MOVES[knob]
+    app.open(model="digits-vit", recipe="prune,sparsity=0.3").settle()
+    move(app)
+    app.wait_for_recipe(Recipe.from_url(wanted))
+    app.page.wait_for_timeout(300)
+    app.settle()
+    assert app.numbers() == stated(app.recipe)
+    assert app.errors == []
+
+
+def test_each_knob_of_low_rank(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="low-rank,rank=16").settle()
+    app.type("rank", "8")
+    app.wait_for_recipe(Recipe([LowRank(rank=8)]))
+    assert app.numbers() == stated(app.recipe)
+    app.drag(0.5)
+    app.page.wait_for_function("() => !location.search.includes('rank%3D8') && !location.search.includes('rank=8')")
+    app.settle()
+    (step,) = app.recipe
+    assert isinstance(step, LowRank) and step.rank is not None and 28 <= step.rank <= 36
+    assert app.numbers() == stated(app.recipe)
+    app.slide("energy", 1)
+    app.wait_for_knob("energy")
+    assert app.numbers() == stated(app.recipe)
+
+
+def test_a_copied_link_opens_the_same_numbers(app: AppPage, browser: Browser) -> None:
+    app.open().settle()
+    app.drag(0.25)
+    app.wait_for_knob("threshold")
+    before = app.settle().numbers()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    other = AppPage(context.new_page(), app.address)
+    other.page.goto(app.page.url)
+    assert other.settle().numbers() == before
+    assert other.recipe == app.recipe
+    context.close()
+
+
+def test_undo_works_across_pages(app: AppPage) -> None:
+    app.open().settle()
+    first = app.numbers()
+    app.drag(0.2)
+    app.wait_for_knob("threshold")
+    app.go("Model")
+    expect(app.page.locator(".st-key-card-architecture")).to_be_visible()
+    app.press("undo")
+    app.page.wait_for_function("() => location.search.includes('sparsity')")
+    app.go("Compress")
+    expect(app.chart).to_be_visible()
+    assert app.wait_for_recipe(Recipe([Prune(sparsity=0.0)])).numbers() == first
+
+
+def test_a_click_on_a_former_dot_brings_its_recipe_back(app: AppPage) -> None:
+    app.open().settle()
+    app.drag(0.15)
+    app.wait_for_knob("threshold")
+    first, numbers = app.recipe, app.numbers()
+    app.drag(0.3)
+    app.page.wait_for_function(f"() => !location.search.includes({str(first[0].model_dump()['threshold'])!r})")
+    app.settle()
+    assert app.recipe != first
+    app.page.locator('.history [data-place="1"]').click()
+    assert app.wait_for_recipe(first).numbers() == numbers
+
+
+def test_the_browsers_back_button_goes_back_a_move(app: AppPage) -> None:
+    app.open().settle()
+    app.drag(0.2)
+    app.wait_for_knob("threshold")
+    app.page.go_back()
+    app.wait_for_recipe(Recipe([Prune(sparsity=0.0)]))
+    assert app.numbers() == stated(app.recipe)
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ({"model": "no-such"}, "here is no sample called"),
+        ({"model": "digits-vit", "recipe": "prune,sparsity=7"}, "outside 0 to 1"),
+    ],
+)
+def test_a_bad_link_says_so_on_a_working_page(app: AppPage, link: dict[str, str], words: str) -> None:
+    app.open(**link).settle()
+    expect(app.page.locator(".ce-message")).to_contain_text(words)
+    app.drag(0.2)
+    app.wait_for_knob("threshold")
+    assert app.settle().numbers() == stated(app.recipe)
+    expect(app.page.locator(".ce-message")).to_have_count(0)
+
+
+def test_the_model_page_shows_every_matrix(app: AppPage) -> None:
+    app.open("model", model="digits-vit")
+    table = app.page.locator(".st-key-card-architecture")
+    expect(table).to_be_visible()
+    text = table.inner_text()
+    assert all(matrix.name in text for matrix in bench().matrices())
+    expect(app.page.locator(".st-key-card-weights .js-plotly-plot")).to_be_visible(timeout=30_000)
+    expect(app.page.locator(".st-key-card-data img").first).to_be_visible()
+    assert app.errors == []
+
+
+def test_figures_and_changed_answers_open(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.8").settle()
+    app.press("see-all")
+    dialog = app.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("broken")
+    expect(dialog.locator("img").first).to_be_visible()
+    app.page.keyboard.press("Escape")
+    app.press("figures")
+    expect(app.page.get_by_role("dialog").locator(".js-plotly-plot")).to_be_visible(timeout=30_000)
+    assert app.errors == []
