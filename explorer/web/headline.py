@@ -57,7 +57,13 @@ def numbers(session: Session) -> None:
     job = session.job
     variant = session.bench.compress(session.recipe)
     columns = st.columns([1.3, 1.1, 1.1, 1.15, 1.15], gap="small")
-    cards = [quality_card(session), size_card(variant.size), sparsity_card(variant.size), work_card(session, variant)]
+    of = session.recipe.to_url()
+    cards = [
+        quality_card(session, of),
+        size_card(variant.size, of),
+        sparsity_card(variant.size, of),
+        work_card(session, variant, of),
+    ]
     for column, name, card in zip(columns, ("quality", "size", "sparsity", "work"), cards, strict=False):
         with column, st.container(key=f"card-{name}"):
             st.html(card)
@@ -81,7 +87,10 @@ def card_html(
     help: str = "",
     of: str = "",
 ) -> str:
-    """One card. `value` and `name` are escaped here; `details` and `extra` are HTML. of: the recipe it speaks of."""
+    """One card. `value` and `name` are escaped here; `details` and `extra` are HTML.
+
+    of: the recipe that the number belongs to, for whoever reads the page: cards are painted one after another.
+    """
     kinds = "ce-number" + (" minor" if minor else "")
     lines = "".join(f"<div>{line}</div>" for line in details)
     number = f'<span class="{"ce-old" if old else ""}">{escape(value)}</span>{extra}'
@@ -91,12 +100,12 @@ def card_html(
     )
 
 
-def quality_card(session: Session) -> str:
+def quality_card(session: Session, of: str) -> str:
     """Accuracy (or what the task has in its place) with its interval, mistakes and the dense value."""
     quality, old = latest(session)
     dense = dense_quality(session)
     if quality is None:
-        return card_html(metric_label(session.bench.subject.primary), "–", ["measuring"], old=True)
+        return card_html(metric_label(session.bench.subject.primary), "–", ["measuring"], old=True, of=of)
     primary, seen = quality.primary, count_text(quality.examples)
     if quality.complete:
         first = f"95 %: {escape(interval_text(primary, quality.low, quality.high))}"
@@ -123,7 +132,7 @@ def quality_card(session: Session) -> str:
         extra=_delta(session, quality, dense, old),
         old=old,
         help="Measured on the held-out tune split. The interval is 95 %.",
-        of=session.recipe.to_url(),
+        of=of,
     )
 
 
@@ -141,7 +150,7 @@ def _delta(session: Session, quality: Quality, dense: Quality | None, old: bool)
     return f'<span class="delta {kind}" title="against the dense model, paired: {words}">{shown}</span>'
 
 
-def size_card(size: Any) -> str:
+def size_card(size: Any, of: str) -> str:
     """The length of the file that saving would write."""
     return card_html(
         "Size on disk",
@@ -151,10 +160,11 @@ def size_card(size: Any) -> str:
             escape(ratio_text(size.ratio)) + (" in size" if size.ratio >= 1.005 else ""),
         ],
         help="The length of the one weights file that saving writes, to the byte.",
+        of=of,
     )
 
 
-def sparsity_card(size: Any) -> str:
+def sparsity_card(size: Any, of: str) -> str:
     """The share of zeros, over the weights that can go and over all parameters."""
     can_go = sum(kept.total for kept in size.kept.values())
     return card_html(
@@ -165,10 +175,11 @@ def sparsity_card(size: Any) -> str:
             f"{share_text(size.sparsity_all)} of all {count_text(size.parameters)}",
         ],
         help="The share of zeros among the numbers that the model runs with.",
+        of=of,
     )
 
 
-def work_card(session: Session, variant: Any) -> str:
+def work_card(session: Session, variant: Any, of: str) -> str:
     """Multiplications for one example, with the sentence that explains why zeros alone leave them."""
     dense = session.bench.dense.cost.macs
     cost = variant.cost
@@ -184,6 +195,7 @@ def work_card(session: Session, variant: Any) -> str:
         words,
         minor=True,
         help="Multiply-accumulate operations of one forward pass, counted exactly.",
+        of=of,
     )
 
 

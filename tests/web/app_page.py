@@ -48,14 +48,19 @@ class AppPage:
         return {name: self.value(name) for name in CARDS}
 
     def settle(self) -> AppPage:
-        """Wait until the numbers are those of the recipe in the address bar, none of them dimmed or an estimate."""
+        """Wait until all numbers are those of the recipe in the address bar, none of them dimmed or an estimate.
+
+        The address changes before the cards do, and these one after another; so each says which recipe it is of.
+        """
         self.page.wait_for_function(
-            """() => {
-                const card = document.querySelector(".st-key-card-quality");
+            """names => {
                 const asked = new URLSearchParams(location.search).get("recipe");
-                return card && card.querySelector("[data-of]")?.dataset.of === asked && !card.querySelector(".ce-old")
-                    && /mistake|on /.test(card.innerText) && !card.querySelector(".ce-progress");
+                const cards = names.map(name => document.querySelector(`.st-key-card-${name}`));
+                if (!cards.every(card => card?.querySelector("[data-of]")?.dataset.of === asked)) return false;
+                const quality = cards[names.indexOf("quality")];
+                return /mistake|on /.test(quality.innerText) && !quality.querySelector(".ce-old, .ce-progress");
             }""",
+            arg=list(CARDS),
             timeout=SECONDS * 1000,
         )
         return self

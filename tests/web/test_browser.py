@@ -53,7 +53,7 @@ def test_dragging_the_line_moves_everything(app: AppPage) -> None:
     assert app.numbers() == stated(app.recipe)
     assert float(app.knob("threshold").locator("input").input_value()) == pytest.approx(step.threshold, abs=1e-4)
     kept = bench().compress(app.recipe).size.kept["blocks.0.mlp.0"]
-    assert f"{share_text(kept.share, 0)} kept" in app.page.locator(".st-key-card-layers").inner_text()
+    expect(app.page.locator(".st-key-card-layers")).to_contain_text(f"{share_text(kept.share, 0)} kept")
 
 
 def test_the_keyboard_moves_the_line(app: AppPage) -> None:
