@@ -38,7 +38,7 @@ def turned(step: Step, **fields: Any) -> Step:
     """The step with some fields turned, and with what has to change along with them.
 
     A rival is let go; another pattern takes the amount that it needs (N:M sets its own; the others keep the sparsity
-    they had, or the `sparsity` given here). Raises `ExplorerError` like the step itself.
+    that was there, or the `sparsity` given here). Raises `ExplorerError` like the step itself.
     """
     if isinstance(step, Prune) and fields.get("pattern", step.pattern) != step.pattern:
         fields = {**_for_pattern(step, fields["pattern"]), **fields}
@@ -54,13 +54,15 @@ def turned(step: Step, **fields: Any) -> Step:
 def _for_pattern(step: Prune, pattern: str) -> dict[str, Any]:
     if pattern == "n:m":
         return {"n": 2, "m": 4, "sparsity": None, "threshold": None, "overrides": {}}
-    amount = 0.0 if step.pattern == "n:m" or step.sparsity is None else step.sparsity
+    amount = 1 - (step.n or 0) / (step.m or 1) if step.pattern == "n:m" else step.sparsity or 0.0
     return {"n": None, "m": None, "sparsity": amount, "threshold": None}
 
 
 def overrides_text(overrides: Mapping[str, float | None]) -> str:
     """Own amounts on one line: "blocks.0.*=0.3, head=off"."""
-    return ", ".join(f"{glob}={'off' if amount is None else format(amount, 'g')}" for glob, amount in overrides.items())
+    return ", ".join(
+        f"{glob}={'off' if amount is None else format(amount, '.10g')}" for glob, amount in overrides.items()
+    )
 
 
 def overrides_from(text: str, whole: bool) -> dict[str, float | None]:

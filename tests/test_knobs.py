@@ -33,7 +33,7 @@ from explorer.steps import STEPS
         (Prune(sparsity=0.5), {"pattern": "n:m"}, Prune(pattern="n:m", n=2, m=4)),
         (Prune(sparsity=0.5, overrides={"a": 0.1}), {"pattern": "n:m"}, Prune(pattern="n:m")),
         (Prune(threshold=0.1), {"pattern": "n:m", "sparsity": 0.3}, Prune(pattern="n:m")),
-        (Prune(pattern="n:m"), {"pattern": "row"}, Prune(sparsity=0.0, pattern="row")),
+        (Prune(pattern="n:m", n=1, m=4), {"pattern": "row"}, Prune(sparsity=0.75, pattern="row")),
         (Prune(sparsity=0.5), {"pattern": "row"}, Prune(sparsity=0.5, pattern="row")),
         (Prune(threshold=0.1), {"pattern": "row", "sparsity": 0.3}, Prune(sparsity=0.3, pattern="row")),
         (Prune(sparsity=0.5), {"pattern": "unstructured"}, Prune(sparsity=0.5)),
@@ -66,6 +66,11 @@ def test_own_amounts_come_back_from_their_line(overrides: dict[str, float | None
     assert overrides_from(overrides_text(overrides), whole=True) == overrides
 
 
+@given(st.floats(0, 1))
+def test_own_shares_lose_no_digit_that_counts(share: float) -> None:
+    assert overrides_from(overrides_text({"a": share}), whole=False)["a"] == pytest.approx(share, rel=1e-9)
+
+
 @pytest.mark.parametrize("text", ["x", "x=", "=1", "x=y", "a=0.5"])
 def test_another_line_is_an_error(text: str) -> None:
     with pytest.raises(ExplorerError, match="not name=amount"):
@@ -75,4 +80,5 @@ def test_another_line_is_an_error(text: str) -> None:
 def test_globs() -> None:
     assert globs_from(" *.mlp.*,head , ") == ("*.mlp.*", "head")
     offered = globs_worth_offering(["a.0.q", "a.0.k", "a.1.q", "head"])
+    assert set(globs_worth_offering(["a.0.q", "a.1.q", "head"])) == {"*.q", "a.*"}
     assert "a.0.*" in offered and "*.q" in offered and "a.*" in offered and "*.k" not in offered

@@ -10,6 +10,7 @@ from explorer.recipe import LowRank, Prune
 from explorer.web import chart
 from explorer.web.controls import help_of
 from explorer.web.state import Session, act
+from explorer.web.step_moves import change_step
 
 PERCENT_GRID, THRESHOLD_GRID = 0.051, 0.000051
 """Half a step of what the sliders and the threshold's field can show."""
@@ -104,11 +105,6 @@ def shown_matrix(session: Session, step: LowRank) -> str:
 # -- moves -----------------------------------------------------------------------------------------------------------
 
 
-def _change(session: Session, step_id: int, **fields: Any) -> None:
-    position = session.position(step_id)
-    session.go(session.recipe.replace(position, session.recipe[position].change(**fields)), session.trail.now.ids)
-
-
 def take(session: Session, step_id: int, key: str) -> None:
     """The line on the chart was let go."""
     found = session.event(key, "moved")
@@ -120,17 +116,17 @@ def take(session: Session, step_id: int, key: str) -> None:
         rank = round(place)
         if step.energy is not None:
             spectrum = session.bench.spectrum(shown_matrix(session, step), session.recipe, session.position(step_id))
-            _change(session, step_id, energy=_energy_for(spectrum, rank), rank=None)
+            change_step(session, step_id, energy=_energy_for(spectrum, rank))
         else:
-            _change(session, step_id, rank=rank, energy=None)
+            change_step(session, step_id, rank=rank)
     elif isinstance(step, Prune) and step.pattern == "n:m":
-        _change(session, step_id, n=round(place))
+        change_step(session, step_id, n=round(place))
     elif isinstance(step, Prune) and chart.is_share_axis(step):
-        _change(session, step_id, sparsity=round(float(found["value"]), 4), threshold=None)
+        change_step(session, step_id, sparsity=round(float(found["value"]), 4))
     elif place == 0:
-        _change(session, step_id, sparsity=0.0, threshold=None)
+        change_step(session, step_id, sparsity=0.0)
     else:
-        _change(session, step_id, threshold=float(f"{found['value']:.6g}"), sparsity=None)
+        change_step(session, step_id, threshold=float(f"{found['value']:.6g}"))
 
 
 def _energy_for(spectrum: Any, rank: int) -> float:
@@ -145,22 +141,22 @@ def _energy_for(spectrum: Any, rank: int) -> float:
 
 def take_sparsity(session: Session, step_id: int, own: str) -> None:
     """The sparsity slider was moved."""
-    _change(session, step_id, sparsity=round(session.taken(own, within=PERCENT_GRID) / 100, 4), threshold=None)
+    change_step(session, step_id, sparsity=round(session.taken(own, within=PERCENT_GRID) / 100, 4))
 
 
 def take_threshold(session: Session, step_id: int, own: str) -> None:
     """A threshold was typed."""
-    _change(session, step_id, threshold=session.taken(own, within=THRESHOLD_GRID), sparsity=None)
+    change_step(session, step_id, threshold=session.taken(own, within=THRESHOLD_GRID))
 
 
 def take_energy(session: Session, step_id: int, own: str) -> None:
     """The energy slider was moved."""
-    _change(session, step_id, energy=round(session.taken(own, within=PERCENT_GRID) / 100, 4), rank=None)
+    change_step(session, step_id, energy=round(session.taken(own, within=PERCENT_GRID) / 100, 4))
 
 
 def take_rank(session: Session, step_id: int, own: str) -> None:
     """A rank was typed."""
-    _change(session, step_id, rank=int(session.taken(own)), energy=None)
+    change_step(session, step_id, rank=int(session.taken(own)))
 
 
 def look_at(session: Session, own: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
+from explorer.knobs import globs_worth_offering, limits, overrides_text
 from explorer.names import CRITERIA, FACTORISATIONS, PATTERNS
 from explorer.recipe import Step
 from explorer.web.state import Session, act
@@ -23,7 +24,7 @@ def control(session: Session, step_id: int, step: Step, name: str) -> None:
     if name in ("layers", "exclude"):
         shown = list(value)
     elif get_origin(field.annotation) is dict:
-        shown = ", ".join(f"{glob}={'off' if amount is None else amount}" for glob, amount in value.items())
+        shown = overrides_text(value)
     given: dict[str, Any] = {
         "label": field.title or name,
         "key": session.control(own, shown),
@@ -42,7 +43,7 @@ def control(session: Session, step_id: int, step: Step, name: str) -> None:
     elif get_origin(field.annotation) is dict:
         st.text_input(placeholder="blocks.0.*=0.3, head=off", **given)
     else:
-        low, high = _limits(step, name)
+        low, high = limits(type(step), name)
         st.number_input(min_value=int(low or 0), max_value=None if high is None else int(high), step=1, **given)
 
 
@@ -64,12 +65,10 @@ def _registry_choice(name: str, annotation: Any, given: dict[str, Any]) -> None:
 def _layer_choice(session: Session, step: Step, name: str, given: dict[str, Any]) -> None:
     matrices = session.bench.matrices()
     value = list(getattr(step, name))
-    options = list(
-        dict.fromkeys([*(["*"] if name == "layers" else []), *value, *groups(matrices.names), *matrices.names])
-    )
+    offers = [*(["*"] if name == "layers" else []), *value, *globs_worth_offering(matrices.names), *matrices.names]
     words = {"*": f"all {len(matrices)} matrices"}
     st.multiselect(
-        options=options,
+        options=list(dict.fromkeys(offers)),
         format_func=lambda option: words.get(option, option),
         accept_new_options=True,
         placeholder="names or globs",
@@ -77,30 +76,5 @@ def _layer_choice(session: Session, step: Step, name: str, given: dict[str, Any]
     )
 
 
-def groups(names: list[str]) -> list[str]:
-    """Globs that are worth offering: each ending or beginning that several matrices share."""
-    found: dict[str, int] = {}
-    for name in names:
-        pieces = name.split(".")
-        for cut in range(1, len(pieces)):
-            for glob in ("*." + ".".join(pieces[cut:]), ".".join(pieces[:cut]) + ".*"):
-                found[glob] = found.get(glob, 0) + 1
-    return [glob for glob, count in found.items() if 2 <= count < len(names)]
-
-
 def help_of(step: Step, name: str) -> str:
     return type(step).model_fields[name].description or ""
-
-
-def is_rare(step: Step, name: str) -> bool:
-    extra = type(step).model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("rare"))
-
-
-def _limits(step: Step, name: str) -> tuple[float | None, float | None]:
-    """The lowest and the highest value that the field takes."""
-    schema = type(step).model_json_schema()["properties"][name]
-    options = [schema, *schema.get("anyOf", ())]
-    low = next((option[word] for option in options for word in ("minimum", "exclusiveMinimum") if word in option), None)
-    high = next((option["maximum"] for option in options if "maximum" in option), None)
-    return low, high

@@ -9,10 +9,11 @@ from typing import Any
 import streamlit as st
 
 from explorer.figures.pictures import pattern_address
+from explorer.knobs import NEW_STEPS, is_rare
 from explorer.names import PATTERNS
 from explorer.recipe import STEPS, Prune, Step
 from explorer.web import markup, step_moves
-from explorer.web.controls import control, help_of, is_rare
+from explorer.web.controls import control, help_of
 from explorer.web.results import is_dark
 from explorer.web.state import Session, act
 from explorer.web.step_chart import DRAWN_FIELDS, step_chart
@@ -41,7 +42,7 @@ def step_cards(session: Session) -> None:
             st.html(f'<div class="ce-empty"><b>Nothing is changed yet</b>{words}</div>')
     with st.container(key="card-add", horizontal=True, vertical_alignment="center", gap="small"):
         st.html('<span class="ce-quiet">Add a step</span>', width="content")
-        for kind, new in step_moves.NEW_STEPS.items():
+        for kind, new in NEW_STEPS.items():
             words = STEPS[kind].help
             mark = ":material/add:"
             st.button(new.label, key=f"add-{kind}", icon=mark, on_click=act, args=(step_moves.add, kind), help=words)
@@ -74,12 +75,12 @@ def _body(session: Session, step_id: int, step: Step) -> None:
     if isinstance(step, Prune):
         _pattern_row(session, step_id, step)
     step_chart(session, step_id, step)
-    names = [name for name in type(step).model_fields if name not in PLACED and not is_rare(step, name)]
+    names = [name for name in type(step).model_fields if name not in PLACED and not is_rare(type(step), name)]
     columns = st.columns([1] * (len(names) - 1) + [1.6, 0.75], vertical_alignment="bottom")
     for column, name in zip(columns, sorted(names, key=lambda name: name == "layers"), strict=False):
         with column:
             control(session, step_id, step, name)
-    rare = [name for name in type(step).model_fields if is_rare(step, name)]
+    rare = [name for name in type(step).model_fields if is_rare(type(step), name)]
     with columns[-1], st.popover("More", width="stretch", help="Options that are seldom needed."):
         for name in rare:
             control(session, step_id, step, name)

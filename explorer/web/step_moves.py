@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from explorer.errors import ExplorerError
-from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.knobs import NEW_STEPS, overrides_from, turned
+from explorer.recipe import LowRank, Prune, Recipe
 from explorer.web.state import Session
-
-NEW_STEPS: dict[str, Step] = {"prune": Prune(sparsity=0.0), "low-rank": LowRank(energy=0.95)}
-"""What a step starts with when it is added."""
 
 
 def read(session: Session, step_id: int, name: str, control: str) -> None:
@@ -18,26 +15,19 @@ def read(session: Session, step_id: int, name: str, control: str) -> None:
 
 
 def change_step(session: Session, step_id: int, **fields: Any) -> None:
-    """Replace fields of a step, with what has to change along with them."""
+    """Turn fields of a step, with what has to change along with them."""
     position = session.position(step_id)
     step = session.recipe[position]
-    if isinstance(step, Prune) and "pattern" in fields and fields["pattern"] != step.pattern:
-        fields.update(_for_pattern(step, fields["pattern"]))
-    if isinstance(step, Prune) and fields.get("scope") == "matrix" and step.threshold is not None:
-        fields.update(
-            threshold=None,
-            sparsity=round(session.bench.scores(session.recipe, position).sparsity_at(step.threshold), 4),
-        )
-    changed = step.change(**fields)
-    session.go(session.recipe.replace(position, changed), session.trail.now.ids)
+    if isinstance(step, Prune) and step.threshold is not None and _other_scores(step, fields):
+        scores = session.bench.scores(session.recipe, position)
+        fields["sparsity"] = round(scores.sparsity_at(step.threshold), 4)
+    session.go(session.recipe.replace(position, turned(step, **fields)), session.trail.now.ids)
 
 
-def _for_pattern(step: Prune, pattern: str) -> dict[str, Any]:
-    """The amount that a pattern takes: N:M sets its own; the others keep the sparsity they had."""
-    if pattern == "n:m":
-        return {"n": 2, "m": 4, "sparsity": None, "threshold": None, "overrides": {}}
-    amount = 0.0 if step.pattern == "n:m" else step.sparsity
-    return {"n": None, "m": None, "sparsity": amount if amount is not None else 0.0, "threshold": None}
+def _other_scores(step: Prune, fields: dict[str, Any]) -> bool:
+    """Whether a threshold would mean something else afterwards, so that the share that goes is kept in its place."""
+    changed = any(fields.get(name, getattr(step, name)) != getattr(step, name) for name in ("pattern", "criterion"))
+    return changed or fields.get("scope") == "matrix"
 
 
 def _value(session: Session, step_id: int, name: str, value: Any) -> Any:
@@ -51,26 +41,8 @@ def _value(session: Session, step_id: int, name: str, value: Any) -> Any:
     if name == "exclude":
         return tuple(value)
     if name == "overrides":
-        return _overrides(value, whole=isinstance(step, LowRank))
+        return overrides_from(value, whole=isinstance(step, LowRank))
     return value
-
-
-def _overrides(text: str, whole: bool) -> dict[str, float | None]:
-    """ "blocks.0.*=0.3, head=off" as data; raises `ExplorerError` where it is not that."""
-    found: dict[str, float | None] = {}
-    for part in filter(None, (piece.strip() for piece in text.replace("\n", ",").split(","))):
-        glob, sign, amount = (piece.strip() for piece in part.partition("="))
-        try:
-            found[glob] = None if amount in ("off", "null") else int(amount) if whole else float(amount)
-        except ValueError:
-            sign = ""
-        if not sign or not glob:
-            raise ExplorerError(
-                f'"{part}" is not name=amount',
-                where="own amounts",
-                instead="write for example blocks.0.*=0.3, head=off",
-            )
-    return found
 
 
 def show(session: Session, step_id: int) -> None:

@@ -82,8 +82,17 @@ def test_the_pattern_brings_its_own_amounts() -> None:
     app.number_input(key=key(app, f"n-{step}")).set_value(1).run()
     assert session(app).recipe == Recipe([Prune(pattern="n:m", n=1, m=4)])
     app.button_group(key=key(app, f"pattern-{step}")).set_value("row").run()
-    assert session(app).recipe == Recipe([Prune(pattern="row", sparsity=0.0)])
+    assert session(app).recipe == Recipe([Prune(pattern="row", sparsity=0.75)])
     assert not app.exception
+
+
+def test_another_score_keeps_the_share_that_goes() -> None:
+    app = opened(model="digits-vit", recipe="prune,threshold=0.03")
+    step, before = session(app).trail.now.ids[0], session(app).bench.compress("- {step: prune, threshold: 0.03}")
+    app.selectbox(key=key(app, f"criterion-{step}")).set_value("random").run()
+    (chosen,) = session(app).recipe
+    assert isinstance(chosen, Prune) and chosen.criterion == "random"
+    assert chosen.sparsity == pytest.approx(before.size.sparsity, abs=1e-4)
 
 
 def test_rank_and_energy_move_each_other() -> None:

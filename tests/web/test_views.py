@@ -13,7 +13,6 @@ from explorer.evaluation.answers import Answer
 from explorer.recipe import Prune, Recipe
 from explorer.web import chart, markup
 from explorer.web.answers_view import answers_html, marked
-from explorer.web.controls import groups
 from explorer.web.history import visited
 from explorer.web.looks import Views, sentence
 from explorer.web.matrix_picture import matrix_html
@@ -92,10 +91,6 @@ def test_pictures_of_matrices_of_any_form(session: Session) -> None:
     thin = session.bench.compress("- step: low-rank\n  rank: 4\n").forms["blocks.0.mlp.0"]
     assert "nothing gone" in matrix_html(dense, "m", dark=False)
     assert matrix_html(thin, "m", dark=True).count("<img") == 2
-
-
-def test_groups_are_globs_that_several_matrices_share() -> None:
-    assert set(groups(["a.0.q", "a.1.q", "head"])) == {"*.q", "a.*"}
 
 
 def test_steps_at_zero_change_nothing() -> None:
