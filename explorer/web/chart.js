@@ -234,7 +234,8 @@ function drawWords(state, group, x, lines) {
   const width = Math.max(120, ...texts.map((text) => text.getComputedTextLength())) + 24, height = 14 + 17 * lines.length + 2;
   box.setAttribute("width", width); box.setAttribute("height", height);
   const side = x + 14 + width < state.width - 4 ? x + 14 : Math.max(2, x - 14 - width);
-  group.setAttribute("transform", `translate(${side},${BARS.top + 2})`);
+  const below = state.data.breakEven === null ? 2 : 24;  // the break-even's label stays readable above it
+  group.setAttribute("transform", `translate(${side},${BARS.top + below})`);
 }
 
 function listen(state) {
