@@ -10,9 +10,12 @@ from explorer.compression import criteria as _criteria  # noqa: F401  (fills its
 from explorer.compression import lowrank as _lowrank  # noqa: F401  (fills its registry)
 from explorer.compression import patterns as _patterns  # noqa: F401  (fills its registry)
 from explorer.errors import ExplorerError
+from explorer.gates import Checks, check
+from explorer.limits import Limits
 from explorer.opening import load, samples
-from explorer.recipe import LowRank, Prune, Recipe
+from explorer.recipe import Recipe
 from explorer.report import Report
+from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover
 from explorer.subjects.examples import Examples
 from explorer.variant import Variant
 from explorer.version import __version__
@@ -27,8 +30,14 @@ def _live(workbench: Workbench, recipe: Recipe) -> Any:
 
 
 __all__ = [
+    "Recover",
+    "Quantize",
+    "GradualPrune",
+    "Codebook",
+    "Checks",
     "Examples",
     "ExplorerError",
+    "Limits",
     "LowRank",
     "Prune",
     "Recipe",
@@ -36,6 +45,7 @@ __all__ = [
     "Variant",
     "Workbench",
     "__version__",
+    "check",
     "load",
     "samples",
 ]

@@ -46,6 +46,13 @@ class Stage:
             self._batches[split] = Batches(self.subject.split(split), self.subject.batch_size, by_class)
         return self._batches[split]
 
+    @property
+    def quick_batches(self) -> int:
+        """How many batches of tune a number may take that is one of many (a point of a curve, a cell of a table)."""
+        batches = self.batches("tune")
+        few = max(1, CURVE_EXAMPLES // self.subject.batch_size)
+        return len(batches) if batches.total <= 2 * CURVE_EXAMPLES else few
+
     def dressed(self, variant: Variant, locker: Locker) -> nn.Module:
         """The worker's private clone, as the variant."""
         if self not in locker:
@@ -91,12 +98,14 @@ class Job(Work):
     """One evaluation of a variant on a split, batch by batch.
 
     variant: what is evaluated. quality: what is known so far (None before the first batch). answers: to the examples
-    under the numbers, in the order of the strip.
+    under the numbers, in the order of the strip. most: of the batches only so many; `quality.total` stays the split's.
     """
 
-    def __init__(self, stage: Stage, variant: Variant, split: str, strip: Sequence[int]) -> None:
+    def __init__(
+        self, stage: Stage, variant: Variant, split: str, strip: Sequence[int] = (), most: int | None = None
+    ) -> None:
         self._stage, self._split, self._strip = stage, split, list(strip)
-        self._batches = len(stage.batches(split))
+        self._batches = len(stage.batches(split)) if most is None else min(most, len(stage.batches(split)))
         stories = stage.subject.input == "story"
         strips = [[index] for index in strip] if stories else [list(strip)] if strip else []
         units: list[Any] = [*range(self._batches)]
@@ -154,8 +163,7 @@ class CurveJob(Work):
         self.field, self.primary = field, stage.subject.primary
         self._values = [values[at] for at in _coarse_first(len(values))]
         batches = stage.batches("tune")
-        enough = batches.total <= 2 * CURVE_EXAMPLES
-        self._each = len(batches) if enough else max(1, CURVE_EXAMPLES // stage.subject.batch_size)
+        self._each = stage.quick_batches
         self.total = batches.total
         self.examples = sum(len(batches[number][2]) for number in range(self._each))
         super().__init__(len(values) * self._each)

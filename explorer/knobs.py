@@ -10,12 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from explorer.errors import ExplorerError
-from explorer.steps import LowRank, Prune, Step
+from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover, Step
 
 RIVALS = {"sparsity": "threshold", "threshold": "sparsity", "rank": "energy", "energy": "rank"}
 """Fields that say the same in other words: turning one lets go of the other."""
 
-NEW_STEPS: dict[str, Step] = {"prune": Prune(sparsity=0.0), "low-rank": LowRank(energy=0.95)}
+NEW_STEPS: dict[str, Step] = {
+    "prune": Prune(sparsity=0.0),
+    "low-rank": LowRank(energy=0.95),
+    "quantize": Quantize(bits=8),
+    "codebook": Codebook(bits=5),
+    "recover": Recover(epochs=10, distill=1.0),
+    "gradual-prune": GradualPrune(sparsity=0.8, epochs=20),
+}
 """What a step starts with when it is added: little enough to start from."""
 
 

@@ -23,6 +23,7 @@ from explorer.subjects.samples import sample_cards, sample_folder, sample_module
 from explorer.subjects.subject import PRIMARY, SPLITS, Forward, Score, Subject
 from explorer.variant import Variant
 from explorer.weights.clone import full_copy
+from explorer.weights.forms import Dense
 from explorer.weights.install import Outfit, PrivateModel
 from explorer.weights.matrices import find_matrices
 from explorer.weights.packing import read_metadata, read_outfit
@@ -258,11 +259,10 @@ def _saved(
             instead="give the original as dense=, or only architecture=",
         )
     outfit, raw = read_outfit(saved.weights, bench.subject.model, bench.matrices())
-    parameters = dict(bench.subject.model.named_parameters())
-    changed = {
-        name: tensor for name, tensor in raw.items() if name in parameters and not torch.equal(tensor, parameters[name])
-    }
-    bench.adopt(Variant(bench, saved.recipe, bench.plan(saved.recipe), Outfit(outfit.forms, changed)))
+    own = {**dict(bench.subject.model.named_parameters()), **dict(bench.subject.model.named_buffers())}
+    changed = {name: Dense(tensor.reshape(1, -1)) for name, tensor in raw.items() if not torch.equal(tensor, own[name])}
+    worn = Outfit(outfit.forms, {**changed, **outfit.rest})
+    bench.adopt(Variant(bench, saved.recipe, bench.plan(saved.recipe), worn))
     return bench
 
 
@@ -282,7 +282,9 @@ def _in_its_place(
     outfit, raw = read_outfit(saved.weights, model, matrices)
     decoded = PrivateModel(model, matrices)
     full = {name: decoded.decoded(name, outfit) for name in {matrices[matrix].parameter for matrix in outfit.forms}}
-    model.load_state_dict({**raw, **full}, strict=False)
+    own = model.state_dict()
+    rest = {name: form.decode().reshape(own[name].shape) for name, form in outfit.rest.items()}
+    model.load_state_dict({**raw, **rest, **full}, strict=False)
     return model
 
 

@@ -81,14 +81,14 @@ def measure_size(
     model: nn.Module,
     matrices: Matrices,
     forms: Mapping[str, Form],
-    tensors: Mapping[str, Tensor],
+    rest: Mapping[str, Form],
     thin: Container[str],
     storage: Storage,
     bytes_dense: int,
 ) -> Size:
     """The sizes of a variant of `model`.
 
-    forms: of every matrix; tensors: what else is changed, by name. thin: the Parameters whose factors can run as thin
+    forms: of every matrix; rest: of what else is changed, by name. thin: the Parameters whose factors can run as thin
     layers.
     """
     stored = {entry.name: entry.size_bytes for entry in storage.entries}
@@ -105,20 +105,20 @@ def measure_size(
         rank = form.rank if isinstance(form, Factors) else None
         kept[matrix.name] = MatrixKept(matrix.name, matrix.count, held.entries, held.nonzero, rank, gone, whole)
     in_matrices = {matrix.parameter for matrix in matrices}
-    rest, rest_zeros = 0, 0
+    others, other_zeros = 0, 0
     for name, parameter in model.named_parameters():
         if name not in in_matrices:
-            tensor: Tensor = tensors.get(name, parameter)
-            rest += tensor.numel()
-            rest_zeros += tensor.numel() - int(tensor.count_nonzero())
-    total = entries + rest
+            tensor: Tensor = rest[name].decode() if name in rest else parameter
+            others += tensor.numel()
+            other_zeros += tensor.numel() - int(tensor.count_nonzero())
+    total = entries + others
     return Size(
         storage.size_bytes,
         bytes_dense,
         zeros / entries if entries else 0.0,
-        (zeros + rest_zeros) / total if total else 0.0,
+        (zeros + other_zeros) / total if total else 0.0,
         total,
-        total - zeros - rest_zeros,
+        total - zeros - other_zeros,
         kept,
     )
 

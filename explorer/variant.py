@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from explorer import saving
 from explorer.compression.plan import Plan
@@ -18,12 +18,15 @@ from explorer.evaluation.cost import Cost, cost_of
 from explorer.evaluation.latency import Latency, time_in_turn
 from explorer.evaluation.pool import as_error
 from explorer.evaluation.quality import Quality
+from explorer.gates import Checks, check
+from explorer.limits import Limits
 from explorer.recipe import Recipe
+from explorer.recovery.asking import recover
 from explorer.report import Report, Size, measure_size
 from explorer.shown import Shown
 from explorer.subjects.examples import batch_length, map_tensors
 from explorer.weights.clone import full_copy
-from explorer.weights.forms import Form, rows_gone
+from explorer.weights.forms import Form
 from explorer.weights.install import Outfit, PrivateModel
 from explorer.weights.packing import Storage, WeightsFile
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 class Variant(Shown):
     """A model that a recipe made. `workbench.dense` is the untouched one.
 
-    outfit: what is changed: the forms of matrices, and biases of removed rows.
+    outfit: what is changed: the forms of matrices, and other tensors. note: what is to be said about how it was made.
     """
 
     def __init__(self, workbench: Workbench, recipe: Recipe, plan: Plan, outfit: Outfit) -> None:
@@ -42,12 +45,13 @@ class Variant(Shown):
         self.recipe = recipe
         self.plan = plan
         self.outfit = outfit
+        self.note = ""
         self._private: PrivateModel | None = None
 
     @property
     def is_dense(self) -> bool:
         """Whether nothing is changed."""
-        return not self.outfit.forms and not self.outfit.tensors
+        return not self.outfit.forms and not self.outfit.rest
 
     @cached_property
     def forms(self) -> Mapping[str, Form]:
@@ -120,7 +124,7 @@ class Variant(Shown):
             bench.subject.model,
             bench.matrices(),
             self.forms,
-            self.outfit.tensors,
+            self.outfit.rest,
             bench.can_run_thin,
             self.storage,
             dense_bytes,
@@ -137,6 +141,22 @@ class Variant(Shown):
         dense = None if self.is_dense else self.workbench.dense.report()
         return Report(self.recipe.sentence(), self.evaluate(), self.size, self.cost, dense)
 
+    def check(
+        self,
+        *,
+        max_loss: float | None = None,
+        max_class_loss: float | None = None,
+        min_agreement: float | None = None,
+        max_bytes: int | str | None = None,
+        split: str = "tune",
+    ) -> Checks:
+        """Whether it keeps these limits: each pass, fail or undecided (blocking).
+
+        Losses and agreement are shares beside the dense model: `v.check(max_loss=0.005, max_bytes="4MB")`. On
+        split="test" the sealed split is opened, once for both models.
+        """
+        return check(self, Limits.of(max_loss, max_class_loss, min_agreement, max_bytes), split)
+
     def latency(self, batch: int = 1, seconds: float = 2.0) -> Latency:
         """Time beside the dense model's: both in turn for about `seconds`, on the first tune examples."""
         bench = self.workbench
@@ -149,6 +169,32 @@ class Variant(Shown):
         run = lambda model: bench.stage.outputs(model, inputs)  # noqa: E731  (one expression, used once)
         return time_in_turn(dense, self._dressed(), run, batch_length(inputs), seconds)
 
+    # -- recovering ------------------------------------------------------------------------------------------------
+
+    def recover(
+        self,
+        epochs: float | None = None,
+        *,
+        seconds: float | None = None,
+        teacher: Any = None,
+        progress: bool = True,
+        **wishes: Any,
+    ) -> Variant:
+        """A new variant: this one trained a little, with its zeros, ranks and codes kept (blocking).
+
+        Its recipe is this one's with the training as a last step. It learns from training data where the subject has
+        them, else from the calibration split; never from tune or test. An interrupt (Ctrl+C, the notebook's stop)
+        keeps the best so far.
+
+        Parameters
+        ----------
+        epochs: how often to go through the training data (default 10); or seconds: about how long to train.
+        teacher: "dense", a variant, a list of these, or {variant or "dense": weight}: whose answers to follow, too.
+        wishes: fields of `ex.Recover` (learning_rate, temperature, layers, label_smoothing, ...); with `sparsity=`
+            those of `ex.GradualPrune`.
+        """
+        return recover(self, epochs, seconds, teacher, progress, wishes)
+
     # -- keeping ---------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
@@ -157,24 +203,6 @@ class Variant(Shown):
 
     def __str__(self) -> str:
         return f"{self.workbench.name}: {self.recipe.sentence()}\n{self.size}"
-
-
-def biases_without(forms: Mapping[str, Form], workbench: Workbench) -> dict[str, Tensor]:
-    """The biases that change because rows are gone: a removed neuron adds nothing, so its bias goes with it."""
-    model, matrices = workbench.subject.model, workbench.matrices()
-    parameters = dict(model.named_parameters())
-    changed: dict[str, Tensor] = {}
-    for name, form in forms.items():
-        removed = rows_gone(form)
-        if removed is None or not bool(removed.any()):
-            continue
-        matrix = matrices[name]
-        bias, first = matrix.bias
-        if matrix.kind not in ("gate", "embedding") and bias in parameters:
-            fresh = changed.get(bias, parameters[bias].detach().clone())
-            fresh[first : first + matrix.rows][removed] = 0
-            changed[bias] = fresh
-    return changed
 
 
 def _is_tensors(inputs: Any) -> bool:

@@ -5,35 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from threading import RLock
 from typing import Any
 
 import torch
-from torch import nn
 
 from explorer import shown
-from explorer.compression.apply import Memory, apply_plan, score_index, singular
-from explorer.compression.lowrank import Spectrum, one_thread
+from explorer.compression.apply import Model, Stand, apply_plan, decomposition, score_index
+from explorer.compression.lowrank import Spectrum
+from explorer.compression.memory import Memory
 from explorer.compression.order import ScoreIndex
-from explorer.compression.plan import Plan, resolve
+from explorer.compression.plan import Plan, answers_matrix, resolve
+from explorer.compression.pruning import without_biases
 from explorer.curves import own_field, positions, turner
 from explorer.errors import ExplorerError
-from explorer.evaluation.cost import WorkRecord, record_work
-from explorer.evaluation.pool import Pool, as_error
+from explorer.evaluation.pool import Pool
 from explorer.evaluation.quality import Quality
+from explorer.first_look import check_weights, first_look, with_class_names
 from explorer.jobs import CurveJob, Job, Stage
 from explorer.recipe import Recipe, as_recipe
+from explorer.recovery.coach import Coach
+from explorer.recovery.material import source_of
 from explorer.shown import Shown
-from explorer.subjects.examples import Examples, map_tensors, tensors_in
+from explorer.steps import Recover
+from explorer.subjects.examples import tensors_in
 from explorer.subjects.subject import Subject
-from explorer.variant import Variant, biases_without
+from explorer.variant import Variant
 from explorer.weights.clone import contents, digest, watermarks
 from explorer.weights.forms import Dense
-from explorer.weights.install import Outfit, PrivateModel
+from explorer.weights.install import Outfit
 from explorer.weights.matrices import Matrices, find_matrices
-from explorer.weights.watch import compressible
+from explorer.weights.threads import one_thread
 
 POOL = Pool()
 """The one worker pool of the process."""
@@ -53,19 +56,27 @@ class Workbench(Shown):
     def __init__(self, subject: Subject, embeddings: bool = False) -> None:
         self.subject = subject
         self._lock = RLock()
-        _check_weights(subject)
+        check_weights(subject)
         self._marks, self._contents = watermarks(subject.model), contents(subject.model)
         self.digest = digest(subject.model)
-        look = _first_look(subject, find_matrices(subject.model, embeddings))
+        look = first_look(subject, find_matrices(subject.model, embeddings))
         self._matrices, self.work, self._answers = look.matrices, look.work, look.answers
-        self.subject = subject = _with_class_names(subject, look.answers)
+        self.subject = subject = with_class_names(subject, look.answers)
         self.can_run_thin = look.can_run_thin
         self.stage = Stage(subject, self._matrices)
         self.dense_forms = {
             matrix.name: Dense(matrix.view(subject.model.get_parameter(matrix.parameter).detach()))
             for matrix in self._matrices
         }
-        self._memory = Memory(KEPT_BYTES)
+        in_matrices = {matrix.parameter for matrix in self._matrices}
+        self.dense_rest = {
+            name: Dense(parameter.detach().reshape(1, -1))
+            for name, parameter in subject.model.named_parameters()
+            if name not in in_matrices
+        }
+        self.answers_matrix = answers_matrix(self._matrices, self._answers)
+        self.coach = Coach(self)
+        self._start = Model(self.dense_forms, self.dense_rest, Memory(KEPT_BYTES), self.coach.train, self.coach.known)
         self._variants: dict[str, Variant] = {}
         self._sizes: dict[str, int] = {}
         self._jobs: dict[tuple[int, str], Job] = {}
@@ -108,7 +119,11 @@ class Workbench(Shown):
 
     def plan(self, recipe: Any) -> Plan:
         """A dry run: what would happen to which matrix, and warnings."""
-        return resolve(as_recipe(recipe), self._matrices, self._answers)
+        asked = as_recipe(recipe)
+        plan = resolve(asked, self._matrices, self._answers)
+        if any(step.enabled and isinstance(step, Recover) for step in asked):
+            source_of(self.subject)
+        return plan
 
     def compress(self, recipe: Any) -> Variant:
         """The variant that the recipe makes; also takes a step, a list, a dict, YAML text or a path."""
@@ -127,10 +142,20 @@ class Workbench(Shown):
     def _outfit(self, plan: Plan) -> Outfit:
         # On small matrices a second thread only waits for the first, most of all where others use the cores.
         with torch.no_grad(), one_thread() if self._matrices.total < MANY_WEIGHTS else nullcontext():
-            forms = apply_plan(plan, self.dense_forms, self._memory)
-        if not forms:  # what changes nothing is the dense model, with its results
+            return self.worn(apply_plan(plan, self._start))
+
+    def worn(self, stand: Stand) -> Outfit:
+        """A stand as what a clone can wear: biases of removed rows are gone, too."""
+        if not stand.forms and not stand.rest:  # what changes nothing is the dense model, with its results
             return self.dense.outfit
-        return Outfit(forms, biases_without(forms, self))
+        return Outfit(stand.forms, without_biases(stand.forms, stand.rest, self.dense_rest, self._matrices))
+
+    def keep(self, variant: Variant) -> Variant:
+        """Keep a variant that was made elsewhere (by a recovery) as the result of its recipe."""
+        key = variant.recipe.active().to_url()
+        with self._lock:
+            self._forget(key)
+            return self._keep(key, variant)
 
     def _keep(self, key: str, variant: Variant) -> Variant:
         """Keep the variant for whoever asks next, unless another thread was first; the oldest go when room is short."""
@@ -156,10 +181,11 @@ class Workbench(Shown):
         """Take a loaded variant as the current one, and as the result of its recipe."""
         self.variant = variant
         if not variant.is_dense:
-            key = variant.recipe.active().to_url()
-            with self._lock:
-                self._forget(key)
-                self._keep(key, variant)
+            self.keep(variant)
+            steps = variant.recipe.active()
+            if len(steps) and isinstance(steps[len(steps) - 1], Recover):  # so that a next step needs no training anew
+                key = steps.to_url()
+                self.coach.remember(key, Stand(variant.outfit.forms, variant.outfit.rest, key, key))
 
     # -- measuring -------------------------------------------------------------------------------------------------
 
@@ -198,15 +224,32 @@ class Workbench(Shown):
         self.check_dense()
         return quality
 
+    def probe(self, outfit: Outfit) -> Job:
+        """Start measuring something in the making, behind urgent work, on few examples where there are many."""
+        variant = Variant(self, Recipe(), self.dense.plan, outfit)
+        job = Job(self.stage, variant, "tune", (), self.stage.quick_batches)
+        job.urgent = False
+        POOL.submit(job)
+        return job
+
     def test(self, variant: Any) -> Quality:
         """Open the sealed test split for one variant. Each opening is counted in `tests_opened`."""
+        return self._open_test(variant)[0]
+
+    def test_beside_dense(self, variant: Any) -> tuple[Quality, Quality]:
+        """The same for a variant and the dense model at once: (dense, variant), counted as one opening."""
+        quality, dense = self._open_test(variant, self.dense)
+        return dense, quality
+
+    def _open_test(self, *variants: Any) -> list[Quality]:
         if not self.subject.has("test"):
             raise ExplorerError(f"{self.name} has no test split", instead="give test= to ex.load")
-        chosen = variant if isinstance(variant, Variant) else self.compress(variant)
-        quality = _result(self._submit(chosen, "test"))
+        chosen = [variant if isinstance(variant, Variant) else self.compress(variant) for variant in variants]
+        jobs = [self._submit(variant, "test") for variant in chosen]
+        qualities = [_result(job) for job in jobs]
         with self._lock:
             self.tests_opened += 1
-        return quality
+        return qualities
 
     def curve(
         self, recipe: Any, position: int, values: Sequence[float] | None = None, field: str | None = None
@@ -248,16 +291,15 @@ class Workbench(Shown):
     def scores(self, recipe: Any, position: int) -> ScoreIndex:
         """The scores that the Prune step at `position` ranks, after the steps before it."""
         with torch.no_grad():
-            return score_index(self.plan(as_recipe(recipe)), position, self.dense_forms, self._memory)
+            return score_index(self.plan(as_recipe(recipe)), position, self._start)
 
     def spectrum(self, matrix: str, recipe: Any = None, position: int | None = None) -> Spectrum:
         """The singular values of a matrix: of the dense model, or after the first `position` steps of a recipe."""
         known = self._matrices[matrix]
         asked = as_recipe(recipe) if recipe is not None else Recipe()
         before = Recipe(asked.steps[: len(asked) if position is None else position])
-        form = self.compress(before).forms[matrix]
         with torch.no_grad():
-            values = singular("svd", matrix, form, self._memory).values
+            values = decomposition(self.plan(before), len(before), matrix, self._start).values
         return Spectrum(matrix, values.to(torch.float64).cpu().numpy(), known.rows, known.columns)
 
     def live(self, recipe: Any = None) -> Any:
@@ -292,73 +334,3 @@ def _result(job: Job) -> Quality:
     if job.quality is None or not job.quality.complete:
         raise ExplorerError("the evaluation was stopped before its end", instead="evaluate again")
     return job.quality
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What the first forward passes tell: compressible matrices, work of one example, length of an answer.
-
-    can_run_thin: the Parameters whose factors run as thin layers.
-    """
-
-    matrices: Matrices
-    can_run_thin: frozenset[str]
-    work: WorkRecord
-    answers: int | None
-
-
-def _first_look(subject: Subject, found: Matrices) -> _Look:
-    """Run the model on its first tune examples, watched and counted."""
-    outputs: list[Any] = []
-
-    def run(examples: Examples, module: nn.Module) -> None:
-        outputs.append(subject.outputs(module, _on_device(examples.inputs, subject)))
-
-    tune = subject.split("tune")
-    try:
-        matrices = compressible(subject.model, found, partial(run, tune.take(slice(0, 2))))
-        private = PrivateModel(subject.model, matrices)
-        work = record_work(private.module, partial(run, tune.take(slice(0, 1))))
-    except ExplorerError:
-        raise
-    except Exception as problem:
-        where, instead = subject.name, "check the shapes and types of the inputs, or give forward="
-        raise ExplorerError(as_error(problem).what, where=where, instead=instead) from problem
-    last = outputs[-1]
-    answers = None if not isinstance(last, torch.Tensor) else int(last.shape[-1]) if last.dim() > 1 else 1
-    thin = frozenset(matrix.parameter for matrix in matrices if private.can_run_thin(matrix.parameter))
-    return _Look(matrices, thin, work, answers)
-
-
-def _with_class_names(subject: Subject, answers: int | None) -> Subject:
-    """The subject of a classifier with a name for each class; raises `ExplorerError` when the names do not fit."""
-    if subject.task != "classification" or answers is None:
-        return subject
-    classes = max(2, answers)  # one logit tells two classes apart
-    if not subject.classes:
-        return replace(subject, classes=tuple(str(number) for number in range(classes)))
-    if len(subject.classes) != classes:
-        what = f"{len(subject.classes)} class names for a model with {classes} classes"
-        raise ExplorerError(what, where="classes=", instead=f"name all {classes}, in the order of the outputs")
-    return subject
-
-
-def _check_weights(subject: Subject) -> None:
-    for name, tensor in subject.model.named_parameters():
-        if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedParameter):
-            what = f'the weight "{name}" holds no numbers yet'
-            raise ExplorerError(what, where=subject.name, instead="load a checkpoint, or run a lazy module once")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ExplorerError(
-                f'the weights hold NaN or infinity, first in "{name}"',
-                where=subject.name,
-                instead="load a sound checkpoint",
-            )
-    for name, buffer in subject.model.named_buffers():  # infinity may mean something there, as in a mask
-        if buffer.is_floating_point() and bool(buffer.isnan().any()):
-            raise ExplorerError(f'the buffer "{name}" holds NaN', where=subject.name, instead="load a sound checkpoint")
-
-
-def _on_device(inputs: Any, subject: Subject) -> Any:
-    device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
-    return map_tensors(inputs, lambda tensor: tensor.to(device))

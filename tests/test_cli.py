@@ -106,8 +106,64 @@ def test_a_wrong_recipe_is_one_sentence(
     assert all(word in said for word in words), said
 
 
+@pytest.mark.parametrize(
+    ("sparsity", "limits", "code", "verdict"),
+    [
+        (0.5, ["--max-loss", "0.2", "--max-bytes", "1 MB"], 0, "pass"),
+        (0.95, ["--max-loss", "0.05"], 1, "fail"),
+        (0.5, ["--max-loss", "0.2", "--max-bytes", "1.5kB"], 1, "fail"),
+        (0.5, ["--max-loss", "0.2", "--max-class-loss", "0.001"], 3, "undecided"),
+        (0.0, ["--max-loss", "0", "--max-class-loss", "0", "--min-agreement", "1", "--test"], 0, "pass"),
+    ],
+)
+def test_limits_are_answered_by_a_table_and_the_exit_code(
+    sparsity: float, limits: list[str], code: int, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"steps:\n- step: prune\n  sparsity: {sparsity}\n", encoding="utf-8")
+    assert main(["check", "cancer-tab", "--recipe", str(path), *limits]) == code
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, second, *table = out.splitlines()
+    assert first.startswith("cancer-tab: prune ")
+    assert second.startswith(f"{verdict} on ") and ("test split" in second) == ("--test" in limits)
+    asked = len(limits) // 2
+    assert len(table) == 2 + 2 * asked and table[1].startswith("gate ")
+
+
+@pytest.mark.parametrize(
+    ("model", "limits", "words"),
+    [
+        ("cancer-tab", [], ["no limit is given", "max_loss", "max_class_loss", "min_agreement", "max_bytes"]),
+        ("cancer-tab", ["--max-bytes", "4 apples"], ["4 apples", "is no size", "4MB"]),
+        ("cancer-tab", ["--max-loss", "little"], ["--max-loss", "little"]),
+        ("cancer-tab", ["--max-loss", "-0.1"], ["max_loss", "-0.1"]),
+        ("cancer-tab", ["--max-loss", "5"], ["max_loss", "outside 0 to 1"]),
+        ("cancer-tab", ["--min-agreement", "98"], ["min_agreement", "outside 0 to 1"]),
+        ("cancer-tab", ["--max-bytes", "4MB", "--test"], ["bytes alone", "tune"]),
+        ("story-lm", ["--max-class-loss", "0.1"], ["max_class_loss", "language-modeling"]),
+    ],
+)
+def test_limits_that_are_none_are_one_sentence(
+    model: str, limits: list[str], words: list[str], recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = complaint(capsys, "check", model, "--recipe", recipe, *limits)
+    assert all(word in said for word in words), said
+
+
+def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Exit code 0: all pass; 1: one fails; 3: none fails, but one is undecided; 2: an error." in told
+    for option in ("--max-loss", "--max-class-loss", "--min-agreement", "--max-bytes", "--test"):
+        assert option in told
+
+
 def test_missing_files_and_folders_are_named(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "none.yaml" in complaint(capsys, "report", "cancer-tab", "--recipe", tmp_path / "none.yaml")
+    missing = complaint(capsys, "check", "cancer-tab", "--recipe", tmp_path / "none.yaml", "--max-loss", "0.1")
+    assert "none.yaml" in missing
     said = complaint(capsys, "report", "cancer-tab", "--recipe", recipe, "-o", tmp_path / "none" / "r.html")
     assert "none" in said
     assert "folder" in said
@@ -119,6 +175,7 @@ def test_missing_files_and_folders_are_named(recipe: Path, tmp_path: Path, capsy
     [
         (["report"], "MODEL"),
         (["report", "cancer-tab"], "--recipe"),
+        (["check", "cancer-tab", "--max-loss", "0.1"], "--recipe"),
         (["compress"], "compress"),
         (["--port", "many"], "many"),
         (["--port", "70000"], "70000"),

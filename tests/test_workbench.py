@@ -354,10 +354,31 @@ def test_the_test_split_opens_by_wb_test_alone_and_openings_are_counted() -> Non
     assert wb.recipes_tried == 0  # nothing was tried on tune
 
 
+def test_a_variant_and_the_dense_model_are_tested_in_one_opening() -> None:
+    wb = bench()
+    v = wb.compress(HALF)
+    dense, quality = wb.test_beside_dense(v)
+    assert wb.tests_opened == 1
+    assert dense.judged is wb.test(wb.dense).judged and quality.judged is wb.test(v).judged
+    same, again = wb.test_beside_dense([])
+    assert same.judged is again.judged is dense.judged
+    assert wb.tests_opened == 4
+
+
+def test_an_opening_that_shows_nothing_is_not_counted() -> None:
+    wb = bench()
+    with pytest.raises(ex.ExplorerError, match="another workbench"):
+        wb.test_beside_dense(bench().compress(HALF))
+    with pytest.raises(ex.ExplorerError, match="nowhere"):
+        wb.test_beside_dense(ex.Prune(sparsity=0.5, layers=("nowhere",)))
+    assert wb.tests_opened == 0
+
+
 def test_without_a_test_split_there_is_nothing_to_open() -> None:
     wb = ex.load(perceptron(), data=numbers())
-    with pytest.raises(ex.ExplorerError, match="has no test split. Give test= to ex.load"):
-        wb.test(wb.dense)
+    for test in (wb.test, wb.test_beside_dense):
+        with pytest.raises(ex.ExplorerError, match="has no test split. Give test= to ex.load"):
+            test(wb.dense)
     assert wb.tests_opened == 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from explorer.names import FACTORISATIONS
 from explorer.shown import Shown
+from explorer.weights.threads import one_thread
 
 GRAM_FROM = 512
 """From this size of the smaller side on, singular values come from the Gram matrix."""
@@ -103,14 +102,3 @@ def svd(weight: Tensor) -> Singular:
         if wide:
             return Singular(values, vectors.float(), (vectors.t() @ exact).float())
         return Singular(values, (exact @ vectors).float(), vectors.t().float())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Numerical work on one thread: singular vectors differ between thread counts."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

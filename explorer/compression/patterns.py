@@ -1,7 +1,7 @@
 """Patterns: which weights live and die together. Each turns scores into the units that compete, and back.
 
-A pattern function takes scores `[out, in]` and gives the scores of its units; `spread` takes the units kept
-(booleans of the same shape) back to a mask `[out, in]`. N:M is its own: it competes inside each group of M.
+A pattern function takes scores `[out, in]` and gives the scores of its units; `spread` (`weights/forms.py`) takes the
+units kept (booleans of the same shape) back to a mask `[out, in]`. N:M is its own: it competes in each group of M.
 """
 
 from __future__ import annotations
@@ -53,11 +53,6 @@ def n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
 def row(scores: Tensor) -> Tensor:
     """One unit a row, `[out]`: the root mean square of its scores, so that rows of different length can compete."""
     return scores.to(torch.float32).square().mean(dim=1).sqrt()
-
-
-def spread(units: Tensor, columns: int) -> Tensor:
-    """The mask `[out, in]` for kept units: weights as they are, rows over all their columns."""
-    return units if units.dim() == 2 else units[:, None].expand(-1, columns).contiguous()
 
 
 def _keep_highest(groups: Tensor, n: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from explorer.errors import ExplorerError
-from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.recipe import Recipe
 from explorer.shown import Shown
+from explorer.steps import STEPS, Codebook, GradualPrune, LowRank, Prune, Quantize, Recover, Step
 from explorer.weights.matrices import Matrices, WeightMatrix
 
 
@@ -73,7 +74,7 @@ def resolve(recipe: Recipe, matrices: Matrices, answers: int | None = None) -> P
         try:
             chosen = matrices.select(step.layers, step.exclude)
             overrides = _overrides(step, matrices)
-            planned = resolver(position, step, chosen, overrides, _answers(matrices, answers))
+            planned = resolver(position, step, chosen, overrides, answers_matrix(matrices, answers))
         except ExplorerError as problem:
             raise problem.at(f"step {position + 1}, {step.label}") from problem
         if not step.enabled:
@@ -99,7 +100,7 @@ def _overrides(step: Step, matrices: Matrices) -> dict[str, float | None]:
     return own
 
 
-def _answers(matrices: Matrices, answers: int | None) -> str | None:
+def answers_matrix(matrices: Matrices, answers: int | None) -> str | None:
     """The name of the matrix whose rows are the answers: the last one, when it has that many rows."""
     last = matrices[len(matrices) - 1] if len(matrices) else None
     return last.name if last is not None and answers is not None and last.rows == answers else None
@@ -165,40 +166,91 @@ def _resolve_low_rank(
     return entries
 
 
-_RESOLVERS: dict[type[Step], Callable[..., list[PlanEntry]]] = {Prune: _resolve_prune, LowRank: _resolve_low_rank}
+def _resolve_coding(
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+) -> list[PlanEntry]:
+    assert isinstance(step, (Quantize, Codebook))
+    by_row = isinstance(step, Quantize) and step.granularity == "channel"
+    entries = []
+    for matrix in chosen:
+        bits = own.get(matrix.name, step.bits)
+        if bits is None:
+            entries.append(PlanEntry(position, matrix.name, "", "an override says so"))
+            continue
+        scales = f"{bits:g} bits a weight, {f'{matrix.rows} scales' if by_row else 'one scale'}"
+        what = scales if isinstance(step, Quantize) else f"{2 ** int(bits)} shared values, {bits:g} bits an index"
+        entries.append(PlanEntry(position, matrix.name, what, amount=bits))
+    return entries
+
+
+def _resolve_training(
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+) -> list[PlanEntry]:
+    assert isinstance(step, Recover)
+    what = "trained, with its zeros, rank or codes kept"
+    if step.update == "batchnorm":
+        what = "left as it is; only means and variances of BatchNorm are estimated anew"
+    elif isinstance(step, GradualPrune):
+        noun = "rows" if step.pattern == "row" else "weights"
+        alone = step.scope == "matrix"
+        what = f"trained, until {_share(step.sparsity)} of {'its' if alone else 'all chosen'} {noun} are gone"
+    return [PlanEntry(position, matrix.name, what) for matrix in chosen]
+
+
+_RESOLVERS: dict[type[Step], Callable[..., list[PlanEntry]]] = {
+    Prune: _resolve_prune,
+    LowRank: _resolve_low_rank,
+    Quantize: _resolve_coding,
+    Codebook: _resolve_coding,
+    Recover: _resolve_training,
+    GradualPrune: _resolve_training,
+}
 
 
 def _about_order(recipe: Recipe, entries: list[PlanEntry], matrices: Matrices) -> list[PlanWarning]:
     """What one step does to another's work, and ranks that save nothing."""
-    touched: dict[str, dict[str, int]] = {"prune": {}, "low-rank": {}}
+    touched: dict[str, dict[str, int]] = {kind: {} for kind in STEPS}
     warnings: dict[tuple[int, str], PlanWarning] = {}
     for entry in entries:
         if entry.skipped is not None:
             continue
         step = recipe[entry.step]
-        number = entry.step + 1
-        if isinstance(step, LowRank):
-            if entry.matrix in touched["prune"]:
-                earlier = touched["prune"][entry.matrix] + 1
-                text = f"step {number} factorises what step {earlier} pruned: the zeros are lost; put Low rank first"
-                warnings[(entry.step, "zeros")] = PlanWarning(entry.step, text)
-            if entry.amount is not None and entry.amount >= matrices[entry.matrix].break_even:
-                key = (entry.step, "even")
-                others = sum(
-                    e.step == entry.step and e.amount is not None and e.amount >= matrices[e.matrix].break_even
-                    for e in entries
-                )
-                text = (
-                    f"rank {entry.amount:g} is above break-even in {others} chosen matrices (first: {entry.matrix}, "
-                    f"{matrices[entry.matrix].break_even:.1f}): they lose accuracy and stay as large"
-                )
-                warnings.setdefault(key, PlanWarning(entry.step, text))
-        elif entry.matrix in touched["low-rank"]:
-            earlier = touched["low-rank"][entry.matrix] + 1
-            text = f"step {number} prunes the two thin factors that step {earlier} made, each on its own"
-            warnings.setdefault((entry.step, "factors"), PlanWarning(entry.step, text))
+        for topic, text in _about(entry, step, touched, entries, matrices):
+            warnings.setdefault((entry.step, topic), PlanWarning(entry.step, text))
         touched[step.kind].setdefault(entry.matrix, entry.step)
     return list(warnings.values())
+
+
+def _about(
+    entry: PlanEntry, step: Step, touched: dict[str, dict[str, int]], entries: list[PlanEntry], matrices: Matrices
+) -> Iterator[tuple[str, str]]:
+    """(topic, warning) for what a step does to a matrix; `touched`: kind of step -> matrix -> the first such step."""
+    number = entry.step + 1
+
+    def earlier(*kinds: str) -> int:
+        return max((touched[kind][entry.matrix] + 1 for kind in kinds if entry.matrix in touched[kind]), default=0)
+
+    pruned, coded, thin = earlier("prune", "gradual-prune"), earlier("quantize", "codebook"), earlier("low-rank")
+    if isinstance(step, LowRank):
+        if pruned:
+            yield "zeros", f"step {number} factorises what step {pruned} pruned: the zeros are lost; put Low rank first"
+        if coded:
+            yield "codes", f"step {number} factorises what step {coded} coded: the codes are lost; put Low rank first"
+        even = matrices[entry.matrix].break_even
+        if entry.amount is not None and entry.amount >= even:
+            amounts = [(e.amount, matrices[e.matrix].break_even) for e in entries if e.step == entry.step]
+            others = sum(amount is not None and amount >= limit for amount, limit in amounts)
+            yield (
+                "even",
+                f"rank {entry.amount:g} is above break-even in {others} chosen matrices (first: {entry.matrix}, "
+                f"{even:.1f}): they lose accuracy and stay as large",
+            )
+    elif isinstance(step, Prune) and thin:
+        yield "factors", f"step {number} prunes the two thin factors that step {thin} made, each on its own"
+    elif isinstance(step, (Quantize, Codebook)) and coded:
+        yield "codes", f"step {number} codes anew what step {coded} coded: both errors add up"
+    elif isinstance(step, GradualPrune) and coded:
+        yield "codes", f"what step {coded} coded is trained, but not pruned further; put {step.label} first"
 
 
 def _share(amount: float | None) -> str:

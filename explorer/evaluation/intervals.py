@@ -1,14 +1,24 @@
-"""Intervals: how far a number measured on some examples can be trusted (95 %)."""
+"""Intervals: how far a number measured on some examples can be trusted (95 %, where nothing else is asked)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
+
+CONFIDENCE = 0.95
+"""How often an interval holds the truth."""
+
+
+def deviations(confidence: float = CONFIDENCE) -> float:
+    """How many standard deviations a two-sided normal interval reaches to each side."""
+    return Z if confidence == CONFIDENCE else NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
@@ -69,12 +79,12 @@ def _ratio(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> tuple[flo
     return float(ratios.mean()), half
 
 
-def of_paired_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float, float]:
+def of_paired_change(
+    before: NDArray[np.float64], after: NDArray[np.float64], confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
     """(change, low, high) of the mean from `before` to `after` on the same examples.
 
-    For right and wrong answers this is the interval of McNemar's setting: only examples that changed count
-    (Agresti and Min 2005: half an example is added to each of the four kinds, so that it is never a point: that no
-    answer changed on 20 examples does not prove that none ever will).
+    For right and wrong answers this is the interval of McNemar's setting, where only examples that changed count.
     """
     total = len(before)
     if total == 0:
@@ -82,10 +92,39 @@ def of_paired_change(before: NDArray[np.float64], after: NDArray[np.float64]) ->
     difference = after - before
     change = float(difference.mean())
     if set(np.unique(difference)) <= {-1.0, 0.0, 1.0}:
-        lost, won = float((difference < 0).sum()), float((difference > 0).sum())
-        padded = total + 2
-        lost, won = lost + 0.5, won + 0.5
-        half = Z * sqrt(lost + won - (won - lost) ** 2 / padded) / padded
-        return change, (won - lost) / padded - half, (won - lost) / padded + half
-    half = Z * float(difference.std(ddof=1)) / sqrt(total) if total > 1 else float("inf")
+        lost, won = int((difference < 0).sum()), int((difference > 0).sum())
+        return change, *of_paired_shares(lost, won, total, confidence)
+    half = deviations(confidence) * float(difference.std(ddof=1)) / sqrt(total) if total > 1 else float("inf")
     return change, change - half, change + half
+
+
+def of_paired_shares(lost: int, won: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """(low, high) of the change (won - lost) / total of right answers on the same examples, by the score (Tango 1998).
+
+    It is never a point: that none of 540 answers broke leaves a loss of 0.7 points possible. And it keeps its promise
+    where few answers changed and at confidences above 95 %, where simpler intervals do not.
+    """
+    if total == 0:
+        return -1.0, 1.0
+    z, change = deviations(confidence), (won - lost) / total
+
+    def farther(truth: float) -> bool:
+        """Whether the change lies more than z deviations from this truth."""
+        middle = (2 * total - won + lost) * truth - won - lost  # 2 total q² + middle q - lost truth (1 - truth) = 0
+        root = sqrt(max(0.0, middle * middle + 8 * total * lost * truth * (1 - truth)))
+        variance = total * (
+            (root - middle) / (2 * total) + truth * (1 - truth)
+        )  # q: the likeliest share of broken ones
+        return abs(won - lost - total * truth) > z * sqrt(max(0.0, variance))
+
+    return _border(farther, -1.0, change), _border(farther, 1.0, change)
+
+
+def _border(farther: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Where between two truths the first that is not too far away lies."""
+    if not farther(outside):
+        return outside
+    for _ in range(50):
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if farther(middle) else (outside, middle)
+    return inside

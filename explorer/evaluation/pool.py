@@ -136,6 +136,11 @@ class Pool:
             self._queues[0 if work.urgent else 1].append(work)
             self._change.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the process is ending: long units should end, too."""
+        return self._closed
+
     def close(self) -> None:
         """Stop after the units that are running: a worker inside torch must not outlive the interpreter."""
         with self._change:

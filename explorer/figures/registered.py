@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from explorer.compression.lowrank import Spectrum
 from explorer.evaluation.latency import Latency
 from explorer.evaluation.quality import Quality
+from explorer.figures import gates as _gates  # noqa: F401  (registers notebook views)
 from explorer.figures import result_views as _results  # noqa: F401  (registers notebook views)
 from explorer.figures import views as _views  # noqa: F401  (registers notebook views)
 from explorer.figures.bars import latency_figure, matrices_figure, quality_figure

@@ -45,7 +45,7 @@ class Subject:
     forward: `forward(model, inputs)` -> outputs, where calling the model with the inputs is not enough.
     score: `score(outputs, targets)` -> one value an example, higher is better (task "score").
     strip: which tune examples stand under the numbers.
-    ways: the sample's data module: how to prepare raw examples and to show prepared ones.
+    ways: the sample's data module: how to prepare raw examples, to show prepared ones, and how training varies them.
     """
 
     name: str
@@ -90,6 +90,16 @@ class Subject:
         if split not in self._loaded and self.card is not None and split in self.card.splits:
             return int(self.card.splits[split])
         return len(self.split(split))
+
+    def training_batch(self, size: int, draw: torch.Generator) -> Examples | None:
+        """`size` training examples drawn with `draw`, varied as the sample's own training varies them.
+
+        The same generator state gives the same batch. None where the subject does not say how training meets its
+        data: take examples of a split then.
+        """
+        if self.ways is None or not hasattr(self.ways, "training_batch"):
+            return None
+        return self.ways.training_batch(size, draw)
 
     # -- running ---------------------------------------------------------------------------------------------------
 

@@ -20,9 +20,18 @@ from torch import Tensor
 
 from explorer.errors import ExplorerError
 from explorer.weights.bits import pack, packed_length, unpack
-from explorer.weights.forms import Dense, Factors, Form, Masked
+from explorer.weights.coded import Codebook, Coded, Quantised
+from explorer.weights.forms import Dense, Factors, Form, Masked, Zeros
+from explorer.weights.layouts import (
+    gap_bytes,
+    gap_entries,
+    layout_length,
+    layouts_of,
+    places_of,
+    read_codes,
+    write_codes,
+)
 
-GAP_LIMIT = 255
 LARGEST_GROUP = 64
 LARGEST_TABLE = 4096
 """Groups of more inputs, or with more ways to keep n of m, are not worth a table of their own."""
@@ -42,9 +51,11 @@ def encodings_of(form: Form) -> list[Encoding]:
         left, right = encodings_of(form.left)[0], encodings_of(form.right)[0]
         names = f"factors,r={form.rank}|{left.name}|{right.name}"
         options = [Encoding(names, left.size_bytes + right.size_bytes)]
-        product = form.shape[0] * form.shape[1] * form.left.weight.element_size()
+        product = form.shape[0] * form.shape[1] * form.left.decode().element_size()
         if product <= options[0].size_bytes:
             options.append(Encoding("dense", product))
+    elif isinstance(form, Coded):
+        options = _of_coded(form)
     elif isinstance(form, Masked):
         options = _of_masked(form)
     else:
@@ -70,15 +81,31 @@ def _of_masked(form: Masked) -> list[Encoding]:
         left = rows - int(form.rows_removed.sum())
         options.append(Encoding("rows", packed_length(rows, 1) + left * columns * item))
     if kept * (item + 1) < options[1].size_bytes:
-        options.append(Encoding(f"gaps,k={(entries := _gap_entries(form.weight))}", entries * (item + 1)))
+        options.append(Encoding(f"gaps,k={(entries := gap_entries(_places(form.weight)))}", entries * (item + 1)))
     return options
 
 
-def _gap_entries(weight: Tensor) -> int:
-    """How many entries gap coding needs: one for each nonzero weight, one more for each 255 zeros in a gap."""
-    places = weight.reshape(-1).nonzero().reshape(-1).cpu().numpy()
-    gaps = np.diff(places, prepend=-1) - 1
-    return int(len(gaps) + (gaps // GAP_LIMIT).sum())
+def _of_coded(form: Coded) -> list[Encoding]:
+    head = _table_name(form)
+    removed = None if form.zeros is None or form.zeros.rows is None else form.zeros.rows.cpu().numpy()
+    layouts = layouts_of((form.decode() != 0).cpu().numpy(), form.width, removed)
+    return [Encoding(f"{head}/{layout}", _table_bytes(form) + size) for layout, size in layouts.items()]
+
+
+def _table_name(form: Coded) -> str:
+    """What of a coded form has to be known beside its codes: "quantised,b=4,s=64,z=0" or "codebook,b=4,k=16"."""
+    if isinstance(form, Quantised):
+        return f"quantised,b={form.bits},s={form.scale.numel()},z={0 if form.points is None else form.points.numel()}"
+    assert isinstance(form, Codebook)
+    return f"codebook,b={form.width},k={len(form.table)}"
+
+
+def _table_bytes(form: Coded) -> int:
+    """Bytes of the scales and zero points, or of the shared values."""
+    if isinstance(form, Quantised):
+        return form.scale.numel() * form.scale.element_size() + (0 if form.points is None else form.points.numel())
+    assert isinstance(form, Codebook)
+    return form.table.numel() * form.table.element_size()
 
 
 def encode(form: Form, encoding: str) -> bytes:
@@ -86,6 +113,8 @@ def encode(form: Form, encoding: str) -> bytes:
     if encoding.startswith("factors") and isinstance(form, Factors):
         _, left, right = encoding.split("|")
         return encode(form.left, left) + encode(form.right, right)
+    if isinstance(form, Coded):
+        return _encode_coded(form, encoding.partition("/")[2])
     weight = form.decode().detach().cpu().contiguous()
     name, asked = _parsed(encoding)
     if name == "dense":
@@ -130,12 +159,13 @@ def _decode(data: NDArray[np.uint8], encoding: str, shape: tuple[int, int], dtyp
         cut = stored_length(data, left_name, (rows, rank), item)
         left = _decode(data[:cut], left_name, (rows, rank), dtype)
         right = _decode(data[cut:], right_name, (rank, columns), dtype)
-        assert isinstance(left, Dense) and isinstance(right, Dense)
         return Factors(left, right)
     if stored_length(data, encoding, shape, item) != len(data):
         raise ValueError("another length")
     if name == "dense":
         return Dense(_values(data, dtype).reshape(shape))
+    if name in ("quantised", "codebook"):
+        return _decode_coded(data, encoding, shape, dtype)
     weight = torch.zeros(rows * columns, dtype=dtype)
     if name == "bitmask":
         cut = packed_length(rows * columns, 1)
@@ -151,9 +181,8 @@ def _decode(data: NDArray[np.uint8], encoding: str, shape: tuple[int, int], dtyp
         return Masked(full, mask, rows_removed=~left_rows)
     if name == "gaps":
         count = asked["k"]
-        places = np.cumsum(data[:count].astype(np.int64) + 1) - 1
         if count:
-            weight[torch.from_numpy(places)] = _values(data[count:], dtype)
+            weight[torch.from_numpy(places_of(data[:count]))] = _values(data[count:], dtype)
         return Masked(weight.reshape(shape), (weight != 0).reshape(shape))
     return _decode_groups(data, asked["n"], asked["m"], shape, dtype)
 
@@ -172,6 +201,10 @@ def stored_length(data: NDArray[np.uint8], encoding: str, shape: tuple[int, int]
         return head + int(np.bitwise_count(data[:head]).sum()) * columns * item
     if name == "gaps":
         return int(asked["k"]) * (item + 1)
+    if name in ("quantised", "codebook"):
+        table = asked["s"] * item + asked["z"] if name == "quantised" else asked["k"] * item
+        layout, own = _parsed(encoding.partition("/")[2])
+        return int(table + layout_length(data[table:], layout, {**own, "width": asked["b"]}, shape))
     if name != "group":
         raise ValueError("an unknown encoding")
     n, m = asked["n"], asked["m"]
@@ -181,17 +214,52 @@ def stored_length(data: NDArray[np.uint8], encoding: str, shape: tuple[int, int]
     return packed_length(rows * groups, ceil(log2(comb(m, n)))) + rows * (groups * n + ragged) * item
 
 
+def _places(weight: Tensor) -> NDArray[np.int64]:
+    """Where the weights that are not zero stand in the matrix, read row by row."""
+    return weight.reshape(-1).nonzero().reshape(-1).cpu().numpy()
+
+
 def _encode_gaps(flat: Tensor) -> bytes:
     """For each kept weight the number of zeros before it (0 to 254), and its value; 255 zeros are a zero entry."""
-    places = flat.nonzero().reshape(-1).numpy()
-    gaps = np.diff(places, prepend=-1) - 1
-    fillers = gaps // GAP_LIMIT
-    ends = np.cumsum(fillers + 1) - 1
-    entries = np.full(int(len(gaps) + fillers.sum()), GAP_LIMIT - 1, dtype=np.uint8)
-    entries[ends] = gaps % GAP_LIMIT
-    values = torch.zeros(len(entries), dtype=flat.dtype)
-    values[torch.from_numpy(ends)] = flat[torch.from_numpy(places)]
-    return entries.tobytes() + _raw(values)
+    gaps, _ = gap_bytes(_places(flat))
+    return gaps.tobytes() + _raw(flat[torch.from_numpy(places_of(gaps))])
+
+
+def _encode_coded(form: Coded, layout: str) -> bytes:
+    """The table of a coded form, then its codes in the layout."""
+    removed = None if form.zeros is None or form.zeros.rows is None else form.zeros.rows.cpu().numpy()
+    zero = np.broadcast_to(form.zero_codes.cpu().numpy().astype(np.uint8), form.shape)
+    codes = np.where((form.decode() == 0).cpu().numpy(), zero, form.codes.cpu().numpy())
+    listed = write_codes(codes, zero, layout, form.width, removed)
+    if isinstance(form, Quantised):
+        points = b"" if form.points is None else form.points.cpu().numpy().astype(np.uint8).tobytes()
+        return _raw(form.scale) + points + listed
+    assert isinstance(form, Codebook)
+    return _raw(form.table) + listed
+
+
+def _decode_coded(data: NDArray[np.uint8], encoding: str, shape: tuple[int, int], dtype: torch.dtype) -> Coded:
+    name, asked = _parsed(encoding)
+    layout, own = _parsed(encoding.partition("/")[2])
+    item, width = torch.empty((), dtype=dtype).element_size(), asked["b"]
+    empty = torch.zeros(shape, dtype=torch.uint8)
+    form: Coded
+    if name == "quantised":
+        cut, points = asked["s"] * item, asked["z"]
+        if asked["s"] not in (1, shape[0]) or points not in (0, 1, shape[0]) or not 1 <= width <= 8:
+            raise ValueError("no such grid")
+        centre = torch.from_numpy(data[cut : cut + points].copy()).reshape(-1, 1) if points else None
+        scale = _values(data[:cut], dtype).reshape(-1, 1)
+        form = Quantised(empty, scale=scale, bits=width, points=centre)
+        cut += points
+    else:
+        cut = asked["k"] * item
+        form = Codebook(empty, table=_values(data[:cut], dtype))
+    zero = np.broadcast_to(form.zero_codes.numpy().astype(np.uint8), shape)
+    codes, kept, rows = read_codes(data[cut:], layout, {**own, "width": width}, zero)
+    gone = None if rows is None else torch.from_numpy(rows)
+    zeros = None if kept is None else Zeros(torch.from_numpy(kept), rows=gone)
+    return form.with_codes(torch.from_numpy(codes), zeros)
 
 
 @lru_cache
@@ -228,7 +296,7 @@ def _decode_groups(data: NDArray[np.uint8], n: int, m: int, shape: tuple[int, in
 
 
 def _parsed(encoding: str) -> tuple[str, dict[str, Any]]:
-    name, *fields = encoding.partition("|")[0].split(",")
+    name, *fields = encoding.partition("|")[0].partition("/")[0].split(",")
     return name, {key: int(value) for key, value in (field.split("=") for field in fields)}
 
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+
+from explorer.weights.threads import one_thread
 
 
 class Form:
@@ -38,6 +41,38 @@ class Form:
         """Memory that holding the form takes."""
         raise NotImplementedError
 
+    def masked(self, zeros: Zeros) -> Form:
+        """The same kind of form with some of its weights removed, beside those that are gone already."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Zeros:
+    """Which weights of a matrix were removed, and by what kind of pattern.
+
+    mask: `[out, in]` booleans, true where kept.
+    group: (N, M) where an N:M pattern made the mask: never more than N kept of each M neighbouring inputs.
+    rows: `[out]` booleans where a row pattern made it: these rows, with their bias, are gone.
+    """
+
+    mask: Tensor
+    group: tuple[int, int] | None = None
+    rows: Tensor | None = None
+
+    def after(self, earlier: Zeros | None) -> Zeros:
+        """Both together; the later group counts."""
+        if earlier is None:
+            return self
+        rows = self.rows if earlier.rows is None else earlier.rows if self.rows is None else self.rows | earlier.rows
+        return Zeros(self.mask & earlier.mask, self.group or earlier.group, rows)
+
+
+def zeros_of(form: Form) -> Zeros | None:
+    """What was removed from a form, where something was; of factors, nothing can be said as a whole."""
+    if isinstance(form, Masked):
+        return Zeros(form.mask, form.group, form.rows_removed)
+    return getattr(form, "zeros", None)
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(Form):
@@ -65,6 +100,11 @@ class Dense(Form):
     def resident_bytes(self) -> int:
         return self.weight.numel() * self.weight.element_size()
 
+    def masked(self, zeros: Zeros) -> Masked:
+        together = zeros.after(zeros_of(self))
+        weight = torch.where(together.mask, self.weight, self.weight.new_zeros(()))
+        return Masked(weight, together.mask, together.group, together.rows)
+
 
 @dataclass(frozen=True, eq=False)
 class Masked(Dense):
@@ -88,11 +128,11 @@ class Masked(Dense):
 
 @dataclass(frozen=True, eq=False)
 class Factors(Form):
-    """A product of two thin matrices: left `[out, r]` times right `[r, in]`, each itself dense or masked."""
+    """A product of two thin matrices: left `[out, r]` times right `[r, in]`, each itself dense, masked or coded."""
 
     kind: ClassVar[str] = "factors"
-    left: Dense
-    right: Dense
+    left: Form
+    right: Form
 
     @property
     def rank(self) -> int:
@@ -114,7 +154,8 @@ class Factors(Form):
 
     @cached_property
     def _product(self) -> Tensor:
-        return self.left.weight @ self.right.weight
+        with one_thread():  # the same digits, whoever asks first
+            return self.left.decode() @ self.right.decode()
 
     @property
     def entries(self) -> int:
@@ -139,5 +180,10 @@ def as_run(form: Form, can_run_thin: bool) -> Form:
 
 def rows_gone(form: Form) -> Tensor | None:
     """`[out]` booleans of the rows that a row pattern removed; of factors, those of the left one."""
-    held = form.left if isinstance(form, Factors) else form
-    return held.rows_removed if isinstance(held, Masked) else None
+    zeros = zeros_of(form.left if isinstance(form, Factors) else form)
+    return None if zeros is None else zeros.rows
+
+
+def spread(units: Tensor, columns: int) -> Tensor:
+    """The mask `[out, in]` for kept units: weights as they are, rows over all their columns."""
+    return units if units.dim() == 2 else units[:, None].expand(-1, columns).contiguous()

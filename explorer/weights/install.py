@@ -16,10 +16,14 @@ from explorer.weights.thin import ThinConv, ThinLinear, still
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a variant changes: forms of matrices, and other tensors (biases of removed rows), by name."""
+    """What a variant changes.
+
+    forms: of matrices, by name. rest: of all other tensors (biases, norms, positions, buffers), each held as one row
+    `[1, n]`, by its name in the model.
+    """
 
     forms: Mapping[str, Form]
-    tensors: Mapping[str, Tensor]
+    rest: Mapping[str, Form]
 
 
 class PrivateModel:
@@ -28,13 +32,14 @@ class PrivateModel:
     def __init__(self, model: nn.Module, matrices: Matrices) -> None:
         self._holder = nn.ModuleDict({"model": private_clone(model)})  # so that the root, too, has a parent
         self._matrices = matrices
-        self._dense = dict(self.module.named_parameters())
+        self._dense: dict[str, Tensor] = dict(self.module.named_parameters())
+        self._dense |= dict(self.module.named_buffers())
         self._slots: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in self._dense}
-        first_name = {id(parameter): name for name, parameter in self._dense.items()}
+        first_name = {id(tensor): name for name, tensor in self._dense.items()}
         for owner in self._holder.modules():
-            for attribute, parameter in owner._parameters.items():
-                if parameter is not None and id(parameter) in first_name:
-                    self._slots[first_name[id(parameter)]].append((owner, attribute))
+            for attribute, tensor in [*owner._parameters.items(), *owner._buffers.items()]:
+                if tensor is not None and id(tensor) in first_name:
+                    self._slots[first_name[id(tensor)]].append((owner, attribute))
         self._parts: dict[str, list[WeightMatrix]] = {}
         for matrix in matrices:
             self._parts.setdefault(matrix.parameter, []).append(matrix)
@@ -55,8 +60,8 @@ class PrivateModel:
             thin = {name for name in changed if self._wear_thin(name, outfit)}
             for name in changed - thin:
                 self._put(name, self.decoded(name, outfit))
-            for name, tensor in outfit.tensors.items():
-                self._put(name, tensor)
+            for name, form in outfit.rest.items():
+                self._put(name, form.decode().reshape(self._dense[name].shape))
             self._worn = outfit
         return self.module
 
@@ -73,8 +78,8 @@ class PrivateModel:
         self._swapped, self._replaced = [], []
 
     def _put(self, name: str, tensor: Tensor) -> None:
-        """A changed tensor, as one new Parameter in every slot that held the old one (tied weights)."""
-        fresh = still(tensor)
+        """A changed tensor, as one new Parameter (or buffer) in every slot that held the old one (tied weights)."""
+        fresh = still(tensor) if isinstance(self._dense[name], nn.Parameter) else tensor
         for owner, attribute in self._slots[name]:
             setattr(owner, attribute, fresh)
         self._replaced.append(name)
@@ -109,15 +114,17 @@ class PrivateModel:
                 self._put(name, self.decoded(name, outfit))
             for part, form in zip(parts, forms, strict=True):
                 if isinstance(form, Factors) and form.runs_thin:
-                    owner.thin[part.kind] = ThinLinear([(form.left.weight, form.right.weight)], None)
+                    owner.thin[part.kind] = ThinLinear([(form.left.decode(), form.right.decode())], None)
             return True
         bias_name = f"{parts[0].module}.bias" if parts[0].module else "bias"
-        bias = outfit.tensors.get(bias_name, getattr(owner, "bias", None))
+        bias = getattr(owner, "bias", None)
+        if bias is not None and bias_name in outfit.rest:
+            bias = outfit.rest[bias_name].decode().reshape(bias.shape)
         thin: nn.Module
         if isinstance(owner, (nn.Conv1d, nn.Conv2d)):
             form = forms[0]
             assert isinstance(form, Factors)
-            thin = ThinConv(owner, form.left.weight, form.right.weight, bias)
+            thin = ThinConv(owner, form.left.decode(), form.right.decode(), bias)
         else:
             thin = ThinLinear([self._part(part, form) for part, form in zip(parts, forms, strict=True)], bias)
         self._swap(owner, thin)
@@ -125,7 +132,7 @@ class PrivateModel:
 
     def _part(self, part: WeightMatrix, form: Form | None) -> tuple[Tensor, ...]:
         if isinstance(form, Factors) and form.runs_thin:
-            return (form.left.weight, form.right.weight)
+            return (form.left.decode(), form.right.decode())
         return (part.view(self._dense[part.parameter]) if form is None else form.decode(),)
 
     def _swap(self, owner: nn.Module, thin: nn.Module) -> None:

@@ -82,10 +82,12 @@ class WeightsFile:
 
     def __init__(self, model: nn.Module, matrices: Matrices, outfit: Outfit, metadata: Mapping[str, str]) -> None:
         self._outfit, self._matrices = outfit, matrices
-        self._tensors = {**_own_tensors(model), **outfit.tensors}
+        self._tensors = {**_own_tensors(model), **_rest_tensors(model, outfit)}
         changed = {matrices[name].parameter for name in outfit.forms}
-        entries = [self._raw_entry(name) for name in self._tensors if name not in changed]
-        entries += [self._matrix_entry(matrix.name) for matrix in matrices if matrix.parameter in changed]
+        coded = {name for name, form in outfit.rest.items() if not _is_raw(form)}
+        entries = [self._raw_entry(name) for name in self._tensors if name not in changed and name not in coded]
+        entries += [self._coded_entry(matrix.name) for matrix in matrices if matrix.parameter in changed]
+        entries += [self._coded_entry(name) for name in coded]
         self._entries = sorted(entries, key=lambda entry: (entry.dtype == "U8", -_alignment(entry.dtype), entry.key))
         self._header = _header(self._entries, {"format": FORMAT, **metadata})
 
@@ -115,14 +117,17 @@ class WeightsFile:
         return _Entry(name, DTYPES[tensor.dtype], tuple(tensor.shape), stored)
 
     def _form(self, name: str) -> Form:
+        if name in self._outfit.rest:
+            return self._outfit.rest[name]
         matrix = self._matrices[name]
         return self._outfit.forms.get(name) or Dense(matrix.view(self._tensors[matrix.parameter].detach()))
 
-    def _matrix_entry(self, name: str) -> _Entry:
+    def _coded_entry(self, name: str) -> _Entry:
         form = self._form(name)
+        parameter = name if name in self._outfit.rest else self._matrices[name].parameter
         options = encodings_of(form)
         best = options[0]
-        dense = form.shape[0] * form.shape[1] * self._tensors[self._matrices[name].parameter].element_size()
+        dense = form.shape[0] * form.shape[1] * self._tensors[parameter].element_size()
         stored = StoredTensor(name, best.name, best.size_bytes, dense, {o.name: o.size_bytes for o in options})
         return _Entry(f"{name}:{best.name}", "U8", (best.size_bytes,), stored)
 
@@ -155,6 +160,7 @@ def read_outfit(path: Path, model: nn.Module, matrices: Matrices) -> tuple[Outfi
     """
     read_metadata(path)
     forms: dict[str, Form] = {}
+    rest: dict[str, Form] = {}
     raw: dict[str, Tensor] = {}
     own = _own_tensors(model)
     with safe_open(str(path), framework="pt") as file:
@@ -162,11 +168,15 @@ def read_outfit(path: Path, model: nn.Module, matrices: Matrices) -> tuple[Outfi
             name, _, encoding = key.rpartition(":")
             if key in own:
                 raw[key] = file.get_tensor(key)
-            elif name in matrices:
-                matrix = matrices[name]
+            elif name in matrices or name in own:
                 data = file.get_tensor(key).reshape(-1).view(torch.uint8).numpy()
                 try:
-                    forms[name] = decode(data, encoding, (matrix.rows, matrix.columns), own[matrix.parameter].dtype)
+                    if name in matrices:
+                        matrix = matrices[name]
+                        shape = (matrix.rows, matrix.columns)
+                        forms[name] = decode(data, encoding, shape, own[matrix.parameter].dtype)
+                    else:
+                        rest[name] = decode(data, encoding, (1, own[name].numel()), own[name].dtype)
                 except ExplorerError as problem:
                     raise problem.at(f"{path}, {name}") from problem
             else:
@@ -174,14 +184,24 @@ def read_outfit(path: Path, model: nn.Module, matrices: Matrices) -> tuple[Outfi
     covered = {matrices[name].parameter for name in forms}
     covered -= {matrix.parameter for matrix in matrices if matrix.name not in forms}  # a part of it is missing
     for name, tensor in own.items():
-        if name not in raw and name not in covered:
+        if name not in raw and name not in covered and name not in rest:
             raise ExplorerError(
                 f'the file lacks "{name}"', where=str(path), instead="give the architecture it was saved from"
             )
         if name in raw and raw[name].shape != tensor.shape:
             shapes = f"{tuple(raw[name].shape)} in the file, {tuple(tensor.shape)} in the architecture"
             raise ExplorerError(f'"{name}" has another shape: {shapes}', where=str(path))
-    return Outfit(forms, {}), raw
+    return Outfit(forms, rest), raw
+
+
+def _is_raw(form: Form) -> bool:
+    return type(form) is Dense
+
+
+def _rest_tensors(model: nn.Module, outfit: Outfit) -> dict[str, Tensor]:
+    """The changed tensors that are no matrices, in the shapes that the model has."""
+    own = _own_tensors(model)
+    return {name: form.decode().reshape(own[name].shape) for name, form in outfit.rest.items()}
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:

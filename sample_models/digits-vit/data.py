@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explorer.errors import ExplorerError
-from explorer.subjects.digits import INK, bundled_digits, digit_pools
+from explorer.subjects.digits import INK, bundled_digits, digit_pools, varied_digits
 from explorer.subjects.examples import Examples
 
 GRID = (4, 4)
@@ -18,6 +18,7 @@ GRID = (4, 4)
 # Of every ten digits of a class three go to tune (u), two to test (t), five to training (r): 540, 360 and 897 of 1,797.
 DEAL = "urturutrrr"
 CALIBRATION = 128
+NOISE = 0.05  # standard deviation of the noise on the ink of training digits
 
 
 @lru_cache
@@ -35,6 +36,18 @@ def load(split: str) -> Examples:
     if split not in numbers:
         raise ExplorerError(f'there is no split called "{split}"', instead=f"choose one of: {', '.join(numbers)}")
     return Examples(images[numbers[split]].unsqueeze(1), labels[numbers[split]])
+
+
+def training_batch(size: int, draw: torch.Generator) -> Examples:
+    """`size` digits as training meets them: any of "training", each varied a little, with noise on the ink.
+
+    Inputs `[size, 1, 8, 8]`, targets `[size]`. All random numbers come from `draw`.
+    """
+    examples = load("training")
+    batch = examples.take(torch.randint(len(examples), (size,), generator=draw))
+    images = varied_digits(batch.inputs.squeeze(1), draw).unsqueeze(1)  # (B, 1, 8, 8)
+    images = (images + NOISE * torch.randn(images.shape, generator=draw)).clamp(0, 1)
+    return Examples(images, batch.targets)
 
 
 def picture(inputs: Tensor) -> Tensor:

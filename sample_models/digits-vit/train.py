@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.subjects.cards import refresh_card
-from explorer.subjects.digits import varied_digits
 from explorer.subjects.samples import sample_module
 
 NAME = "digits-vit"
@@ -23,7 +22,6 @@ LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.3
 WARM_UP = 240  # steps
 SMOOTHING = 0.05
-NOISE = 0.05  # standard deviation of the noise on the ink
 REFERENCES = [0, 1, 2, 3]  # tune examples whose logits the card remembers
 
 
@@ -32,7 +30,7 @@ def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.
 
     The same seed gives the same weights on one machine with one number of threads.
     """
-    examples = sample_module(NAME, "data").load("training")
+    training_batch = sample_module(NAME, "data").training_batch
     draw = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
@@ -46,11 +44,8 @@ def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.
     total = STEPS if steps is None else min(steps, STEPS)
     bar = tqdm(range(total), desc=NAME, unit="step", disable=not progress)
     for step in bar:
-        chosen = torch.randint(len(examples), (BATCH,), generator=draw)
-        batch = examples.take(chosen)
-        images = varied_digits(batch.inputs.squeeze(1), draw).unsqueeze(1)  # (B, 1, 8, 8)
-        images = (images + NOISE * torch.randn(images.shape, generator=draw)).clamp(0, 1)
-        loss = F.cross_entropy(model(images), batch.targets, label_smoothing=SMOOTHING)
+        batch = training_batch(BATCH, draw)
+        loss = F.cross_entropy(model(batch.inputs), batch.targets, label_smoothing=SMOOTHING)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -26,6 +26,8 @@ SIZES = {"training": 24000, "calibration": 256, "tune": 2400, "test": 2400}
 SEEDS = {"training": 1, "calibration": 1, "tune": 2, "test": 3}
 LENGTH = 24
 """Words and signs of a sentence at most."""
+HIDDEN = 0.02
+"""Share of the words outside the rationale that training hides as unknown, so that the model can read new ones."""
 
 NOUNS = tuple(
     tokens_of(
@@ -240,6 +242,19 @@ def load(split: str) -> Examples:
             "over 12 words": length > 12,
         },
     )
+
+
+def training_batch(size: int, draw: torch.Generator) -> Examples:
+    """`size` reviews as training meets them: any of "training", with a few words hidden; the rest as for `load`.
+
+    Inputs `[size, 24]`, targets `[size]`. Words of the rationale stay. All random numbers come from `draw`.
+    """
+    examples = load("training")
+    batch = examples.take(torch.randint(len(examples), (size,), generator=draw))
+    assert batch.rationale is not None
+    may_hide = (batch.inputs != PAD) & ~batch.rationale  # (B, 24)
+    hidden = may_hide & (torch.rand(batch.inputs.shape, generator=draw) < HIDDEN)
+    return replace(batch, inputs=batch.inputs.masked_fill(hidden, UNKNOWN))
 
 
 def prepare(sentences: str | list[str]) -> Tensor:

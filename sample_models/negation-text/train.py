@@ -20,16 +20,12 @@ NAME = "negation-text"
 STEPS = 3000
 BATCH = 128
 LEARNING_RATE = 3e-3
-HIDDEN = 0.02
-"""Share of the words outside the rationale that are hidden as unknown, so that the model can read what it never met."""
 REFERENCES = 6
 
 
 def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.Module:
     """The model trained for `steps` optimiser steps (all of them by default), in eval mode."""
-    data = sample_module(NAME, "data")
-    examples = data.load("training")
-    may_hide = (examples.inputs != data.PAD) & ~examples.rationale
+    training_batch = sample_module(NAME, "data").training_batch
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers as they were
         torch.manual_seed(seed)
@@ -39,10 +35,8 @@ def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.
         loss_of = nn.CrossEntropyLoss()
         bar = tqdm(range(min(steps or STEPS, STEPS)), desc=NAME, unit="step", disable=not progress)
         for _ in bar:
-            chosen = torch.randint(len(examples), (BATCH,), generator=generator)
-            ids = examples.inputs[chosen]
-            hidden = may_hide[chosen] & (torch.rand(ids.shape, generator=generator) < HIDDEN)
-            loss = loss_of(model(ids.masked_fill(hidden, data.UNKNOWN)), examples.targets[chosen])
+            batch = training_batch(BATCH, generator)
+            loss = loss_of(model(batch.inputs), batch.targets)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from explorer.errors import ExplorerError
-from explorer.subjects.digits import bundled_digits, digit_pools
+from explorer.subjects.digits import bundled_digits, digit_pools, varied_digits
 from explorer.subjects.examples import Examples
-from explorer.subjects.scenes import PATCH, SIDE, draw_scenes
+from explorer.subjects.scenes import PATCH, SIDE, Scenes, draw_scenes
 
 GRID = (SIDE // PATCH, SIDE // PATCH)
 """Rows and columns of patches."""
@@ -47,7 +47,23 @@ def load(split: str) -> Examples:
     """
     images, labels = pool(split)
     _, count, seed = SPLITS[split]
-    scenes = draw_scenes(images, labels, count, torch.Generator().manual_seed(seed))
+    return _examples(draw_scenes(images, labels, count, torch.Generator().manual_seed(seed)))
+
+
+def another_hand(digits: Tensor, draw: torch.Generator) -> Tensor:
+    """Training digits, varied; they hardly move, since the scene already puts them anywhere."""
+    return varied_digits(digits, draw, shift=0.06, pressure=0.3)
+
+
+def training_batch(size: int, draw: torch.Generator) -> Examples:
+    """`size` scenes as training meets them: new ones, of varied training digits; rationale and slices as for `load`.
+
+    Inputs `[size, 1, 32, 32]`, targets `[size]`. All random numbers come from `draw`.
+    """
+    return _examples(draw_scenes(*pool("training"), size, draw, vary=another_hand))
+
+
+def _examples(scenes: Scenes) -> Examples:
     slices = {"digits in the scene": scenes.digits, "digit": scenes.answers}
     return Examples(scenes.images, scenes.answers, rationale=scenes.rationale, slices=slices)
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.subjects.cards import refresh_card
-from explorer.subjects.digits import varied_digits
 from explorer.subjects.samples import sample_module
-from explorer.subjects.scenes import draw_scenes
 
 NAME = "scene-digits"
 STEPS = 6000
@@ -27,18 +25,13 @@ SMOOTHING = 0.05
 REFERENCES = [0, 1, 2, 3]  # tune scenes whose logits the card remembers
 
 
-def another_hand(digits: Tensor, draw: torch.Generator) -> Tensor:
-    """Training digits, varied; they hardly move, since the scene already puts them anywhere."""
-    return varied_digits(digits, draw, shift=0.06, pressure=0.3)
-
-
 def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.Module:
     """A model trained from scratch, in evaluation mode; `steps` stops it after that many optimiser steps.
 
     Each step draws new scenes from the training digits. The same seed gives the same weights on one machine with one
     number of threads.
     """
-    digits, labels = sample_module(NAME, "data").pool("training")
+    training_batch = sample_module(NAME, "data").training_batch
     draw = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
@@ -53,8 +46,8 @@ def train(steps: int | None = None, seed: int = 0, progress: bool = True) -> nn.
     )
     bar = tqdm(range(STEPS if steps is None else min(steps, STEPS)), desc=NAME, unit="step", disable=not progress)
     for step in bar:
-        scenes = draw_scenes(digits, labels, BATCH, draw, vary=another_hand)
-        loss = F.cross_entropy(model(scenes.images), scenes.answers, label_smoothing=SMOOTHING)
+        batch = training_batch(BATCH, draw)
+        loss = F.cross_entropy(model(batch.inputs), batch.targets, label_smoothing=SMOOTHING)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

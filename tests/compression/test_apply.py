@@ -16,7 +16,9 @@ from torch.nn.utils import prune as torch_prune
 
 import explorer as ex
 from explorer import ExplorerError, LowRank, Prune, Recipe
-from explorer.compression.apply import Memory, apply_plan, score_index, singular
+from explorer.compression.apply import Model, apply_plan, score_index
+from explorer.compression.factorising import singular
+from explorer.compression.memory import Memory
 from explorer.compression.order import removed_count
 from explorer.compression.patterns import n_of_m
 from explorer.compression.plan import resolve
@@ -36,8 +38,12 @@ class Bench:
         self.dense = {m.name: Dense(m.view(model.get_parameter(m.parameter).detach())) for m in self.matrices}
         self.memory = Memory()
 
+    @property
+    def start(self) -> Model:
+        return Model(self.dense, {}, self.memory)
+
     def forms(self, *steps: Step) -> dict[str, Form]:
-        return apply_plan(resolve(Recipe(steps), self.matrices), self.dense, self.memory)
+        return dict(apply_plan(resolve(Recipe(steps), self.matrices), self.start).forms)
 
     def masks(self, *steps: Step) -> dict[str, Tensor]:
         """What is kept of every matrix, also of those that no step changed."""
@@ -187,7 +193,7 @@ def test_sparsity_and_its_threshold_mean_the_same_away_from_ties(seed: int, spar
     torch.manual_seed(seed)
     bench = Bench(nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 3)))
     recipe = Recipe([Prune(sparsity=sparsity)])
-    index = score_index(resolve(recipe, bench.matrices), 0, bench.dense, bench.memory)
+    index = score_index(resolve(recipe, bench.matrices), 0, bench.start)
     by_share = bench.masks(*recipe)
     by_threshold = bench.masks(Prune(threshold=index.threshold_at(sparsity)))
     assert all(torch.equal(by_share[name], by_threshold[name]) for name in by_share)
@@ -306,10 +312,10 @@ def test_pruning_factors_acts_on_the_factors(bench: Bench) -> None:
     for name, form in forms.items():
         factors, whole = as_factors(form), as_factors(plain[name])
         for side, full in ((factors.left, whole.left), (factors.right, whole.right)):
-            assert torch.equal(side.weight, full.weight * as_masked(side).mask)
+            assert torch.equal(side.decode(), full.decode() * as_masked(side).mask)
             entries, nonzero = entries + side.entries, nonzero + side.nonzero
-            pooled.append((side.weight.abs()[as_masked(side).mask], full.weight.abs()[~as_masked(side).mask]))
-        torch.testing.assert_close(form.decode(), factors.left.weight @ factors.right.weight)
+            pooled.append((side.decode().abs()[as_masked(side).mask], full.decode().abs()[~as_masked(side).mask]))
+        torch.testing.assert_close(form.decode(), factors.left.decode() @ factors.right.decode())
     assert nonzero == entries - removed_count(0.5, entries)
     kept, gone = (torch.cat([part[at] for part in pooled]) for at in (0, 1))
     assert kept.min() >= gone.max()  # one competition of all factors
@@ -362,7 +368,7 @@ def test_the_scores_of_a_second_step_put_what_is_gone_first(dtype: torch.dtype) 
     torch.manual_seed(0)
     bench = Bench(nn.Linear(8, 8).to(dtype))
     recipe = Recipe([Prune(sparsity=0.5), Prune(sparsity=0.7)])
-    index = score_index(resolve(recipe, bench.matrices), 1, bench.dense, bench.memory)
+    index = score_index(resolve(recipe, bench.matrices), 1, bench.start)
     assert index.total == 64 and index.sparsity_at(0.0) == 0.5
     assert Prune(threshold=index.threshold_at(0.2)).threshold == 0.0
     histogram = index.histogram(16)
@@ -425,26 +431,26 @@ def test_weights_that_hold_nan_are_told() -> None:
 def test_the_scores_of_a_step_are_those_after_the_steps_before_it(bench: Bench) -> None:
     recipe = Recipe([LowRank(rank=2), Prune(sparsity=0.5), LowRank(rank=1)])
     plan = resolve(recipe, bench.matrices)
-    index = score_index(plan, 1, bench.dense, bench.memory)
+    index = score_index(plan, 1, bench.start)
     factors = [as_factors(form) for form in bench.forms(LowRank(rank=2)).values()]
-    scores = torch.cat([side.weight.abs().reshape(-1) for form in factors for side in (form.left, form.right)])
+    scores = torch.cat([side.decode().abs().reshape(-1) for form in factors for side in (form.left, form.right)])
     assert index.total == scores.numel()
     assert index.count_below(0.2) == int((scores < 0.2).sum())
 
 
 def test_matrices_with_a_share_of_their_own_are_not_among_the_scores(bench: Bench) -> None:
     plan = resolve(Recipe([Prune(sparsity=0.5, overrides={"0": 0.1})]), bench.matrices)
-    assert score_index(plan, 0, bench.dense, bench.memory).total == bench.matrices.total - 240
+    assert score_index(plan, 0, bench.start).total == bench.matrices.total - 240
 
 
 def test_a_group_pattern_shows_the_scores_of_single_weights(bench: Bench) -> None:
     plan = resolve(Recipe([Prune(pattern="n:m")]), bench.matrices)
-    assert score_index(plan, 0, bench.dense, bench.memory).total == bench.matrices.total
+    assert score_index(plan, 0, bench.start).total == bench.matrices.total
 
 
 def test_a_low_rank_step_has_no_scores(bench: Bench) -> None:
     with pytest.raises(ExplorerError, match="step 1 is no Prune step"):
-        score_index(resolve(Recipe([LowRank(rank=1)]), bench.matrices), 0, bench.dense, bench.memory)
+        score_index(resolve(Recipe([LowRank(rank=1)]), bench.matrices), 0, bench.start)
 
 
 # -- rows go with their bias --------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from explorer.compression.apply import rank_for_energy
-from explorer.compression.lowrank import GRAM_FROM, Singular, Spectrum, one_thread, svd
+from explorer.compression.factorising import rank_for_energy
+from explorer.compression.lowrank import GRAM_FROM, Singular, Spectrum, svd
 
 SIZES = st.integers(1, 24)
 
@@ -115,14 +115,6 @@ def test_singular_vectors_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(before)
     assert torch.equal(one.left, two.left) and torch.equal(one.right, two.right)
-
-
-def test_the_thread_count_comes_back_after_an_error() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="inside"), one_thread():
-        assert torch.get_num_threads() == 1
-        raise ValueError("inside")
-    assert torch.get_num_threads() == before
 
 
 # -- energy -------------------------------------------------------------------------------------------------------

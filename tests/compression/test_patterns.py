@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from explorer.compression.patterns import n_of_m, row, spread, unstructured
+from explorer.compression.patterns import n_of_m, row, unstructured
+from explorer.weights.forms import spread
 
 SCORES = st.tuples(st.integers(1, 6), st.integers(1, 30), st.integers(0, 999), st.booleans())
 

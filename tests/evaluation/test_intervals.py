@@ -6,8 +6,9 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 
 from explorer.evaluation import intervals
 from explorer.evaluation.intervals import Z
@@ -58,15 +59,37 @@ def test_a_mean_has_the_normal_interval() -> None:
 
 
 def test_paired_change_by_hand() -> None:
-    """Of 100 answers 8 broke and 2 were repaired: with half an example more of each kind, 8.5 and 2.5 of 102."""
+    """Of 21 answers 7 broke and 1 was repaired: the published score interval (Fagerland, Lydersen and Laake 2014)."""
+    before, after = np.ones(21), np.ones(21)
+    after[:7] = 0
+    before[7:8] = 0
+    change, low, high = intervals.of_paired_change(before, after)
+    assert change == pytest.approx(-6 / 21)
+    assert (low, high) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@given(confidence=st.floats(0.5, 0.9999))
+def test_other_confidences_are_points_of_the_normal_distribution(confidence: float) -> None:
+    assert intervals.deviations(confidence) == pytest.approx(norm.ppf((1 + confidence) / 2))
+
+
+def test_ninety_five_percent_is_what_nobody_asked_otherwise() -> None:
+    assert intervals.deviations() == intervals.deviations(0.95) == Z
+    draw = np.random.default_rng(7)
+    for before, after in ((draw.integers(0, 2, (2, 60)).astype(float)), draw.random((2, 60))):
+        assert intervals.of_paired_change(before, after) == intervals.of_paired_change(before, after, 0.95)
+
+
+def test_surer_intervals_are_wider() -> None:
     before, after = np.ones(100), np.ones(100)
     after[:8] = 0
-    before[8:10] = 0
-    change, low, high = intervals.of_paired_change(before, after)
-    half = Z * sqrt(8.5 + 2.5 - 6**2 / 102) / 102
-    assert change == pytest.approx(-0.06)
-    assert (low, high) == pytest.approx((-6 / 102 - half, -6 / 102 + half))
-    assert low < change < high
+    for numbers in (after, after * 0.7):
+        change, low, high = intervals.of_paired_change(before, numbers)
+        same, lower, higher = intervals.of_paired_change(before, numbers, 0.995)
+        assert change == same
+        assert lower < low < change < high < higher
+    assert lower + higher == pytest.approx(low + high)  # of numbers: about the same middle
+    assert (higher - lower) / (high - low) == pytest.approx(norm.ppf(0.9975) / Z)
 
 
 def test_paired_change_turns_its_sign_with_the_direction() -> None:
@@ -91,7 +114,7 @@ def test_no_change_seen_does_not_prove_that_there_is_none() -> None:
     change, low, high = intervals.of_paired_change(np.ones(20), np.ones(20))
     assert change == 0
     assert low == pytest.approx(-high)
-    assert 0.05 < high < 0.15
+    assert high == pytest.approx(Z**2 / (20 + Z**2))
 
 
 def test_paired_change_of_numbers_is_that_of_their_difference() -> None:
@@ -134,6 +157,57 @@ def test_paired_change_covers_also_where_changes_are_rare() -> None:
             _, low, high = intervals.of_paired_change(before, after)
             inside.append(low <= repaired - broken <= high)
         assert _covered(inside) > 0.93, (broken, repaired, total)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "total", "confidence", "low", "high"),
+    [
+        (7, 1, 21, 0.95, -0.517, -0.026),  # Fagerland, Lydersen and Laake 2014, airway hyper-responsiveness
+        (25, 28, 618, 0.9, -0.0148, 0.0247),  # R, PropCIs::scoreci.mp(25, 28, 618, 0.9)
+        (0, 0, 540, 0.95, -(Z**2) / (540 + Z**2), Z**2 / (540 + Z**2)),  # solved by hand
+    ],
+)
+def test_paired_shares_have_the_published_values(
+    lost: int, won: int, total: int, confidence: float, low: float, high: float
+) -> None:
+    assert intervals.of_paired_shares(lost, won, total, confidence) == pytest.approx(
+        (low, high), abs=5e-4 if won else 1e-9
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400), st.floats(0.8, 0.9999))
+def test_paired_shares_hold_what_was_seen_and_turn_with_the_direction(
+    lost: int, won: int, kept: int, confidence: float
+) -> None:
+    total = lost + won + kept
+    low, high = intervals.of_paired_shares(lost, won, total, confidence)
+    if total:
+        assert -1 <= low <= (won - lost) / total <= high <= 1
+    assert intervals.of_paired_shares(won, lost, total, confidence) == pytest.approx((-high, -low), abs=1e-9)
+    lower, higher = intervals.of_paired_shares(lost, won, total, (1 + confidence) / 2)
+    assert lower <= low + 1e-12 and high - 1e-12 <= higher
+
+
+def test_nobody_calls_a_loss_impossible_that_he_could_not_have_seen() -> None:
+    """Where one in a hundred answers breaks, how often is it said that fewer do? At most 2.5 % are promised."""
+    for total in (100, 200, 300, 540, 1000):
+        chance = binom(total, 0.01)
+        sure = [lost for lost in range(60) if intervals.of_paired_shares(lost, 0, total)[0] > -0.01]
+        assert sum(chance.pmf(lost) for lost in sure) < 0.03, total
+
+
+def test_intervals_of_many_classes_cover_together() -> None:
+    """Bonferroni: that all of ten intervals hold at once happens in 95 of 100 cases, or more."""
+    draw = np.random.default_rng(8)
+    inside = []
+    for _ in range(300):
+        ends = []
+        for broken in np.linspace(0.01, 0.1, 10):
+            low, high = intervals.of_paired_shares(int(draw.binomial(200, broken)), 0, 200, 1 - 0.05 / 10)
+            ends.append(low <= -broken <= high)
+        inside.append(all(ends))
+    assert _covered(inside) > 0.93
 
 
 def test_ratio_of_whole_texts_covers() -> None:

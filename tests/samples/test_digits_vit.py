@@ -47,6 +47,23 @@ def test_calibration_comes_from_training() -> None:
     assert all(image.numpy().tobytes() in known for image in data.load("calibration").inputs)
 
 
+def test_a_training_batch_is_training_digits_varied_a_little() -> None:
+    before = torch.get_rng_state()
+    draw = torch.Generator().manual_seed(5)
+    batch, following = data.training_batch(300, draw), data.training_batch(300, draw)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert batch.inputs.shape == (300, 1, 8, 8) and batch.inputs.dtype == torch.float32
+    assert batch.inputs.min() >= 0 and batch.inputs.max() <= 1
+    again = data.training_batch(300, torch.Generator().manual_seed(5))
+    assert torch.equal(batch.inputs, again.inputs) and torch.equal(batch.targets, again.targets)
+    assert not torch.equal(batch.inputs, following.inputs)
+    known = data.load("training")
+    chosen = torch.randint(len(known), (300,), generator=torch.Generator().manual_seed(5))
+    assert torch.equal(batch.targets, known.targets[chosen])
+    moved = (batch.inputs - known.inputs[chosen]).abs().mean(dim=(1, 2, 3))
+    assert moved.min() > 0.02 and moved.max() < 0.3
+
+
 def test_unknown_split_names_those_there_are() -> None:
     with pytest.raises(ExplorerError, match="training, calibration, tune, test"):
         data.load("validation")

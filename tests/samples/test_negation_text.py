@@ -136,6 +136,26 @@ def test_padding_does_not_change_an_answer(trained: Any, data: ModuleType) -> No
         assert torch.allclose(trained(ids), trained(ids[:, :8]), atol=1e-5)
 
 
+def test_a_training_batch_hides_a_few_words_outside_the_rationale(data: ModuleType) -> None:
+    before = torch.get_rng_state()
+    draw = torch.Generator().manual_seed(5)
+    batch, following = data.training_batch(2000, draw), data.training_batch(2000, draw)
+    assert torch.equal(torch.get_rng_state(), before)
+    again = data.training_batch(2000, torch.Generator().manual_seed(5))
+    assert torch.equal(batch.inputs, again.inputs) and torch.equal(batch.targets, again.targets)
+    assert not torch.equal(batch.inputs, following.inputs)
+    known = data.load("training")
+    stored = known.take(torch.randint(len(known), (2000,), generator=torch.Generator().manual_seed(5)))
+    assert torch.equal(batch.targets, stored.targets) and torch.equal(batch.rationale, stored.rationale)
+    assert set(batch.slices) == set(stored.slices)
+    hidden = batch.inputs != stored.inputs
+    assert (batch.inputs[hidden] == data.UNKNOWN).all()
+    may_hide = (stored.inputs != data.PAD) & ~stored.rationale
+    assert not (hidden & ~may_hide).any()
+    assert hidden.sum().item() / may_hide.sum().item() == pytest.approx(data.HIDDEN, abs=0.005)
+    assert not (known.inputs == data.UNKNOWN).any()  # the kept examples stay whole
+
+
 def test_prepare_and_words(data: ModuleType) -> None:
     ids = data.prepare("The trailer isn't bad")
     assert ids[0, 1] == data.UNKNOWN

@@ -12,6 +12,7 @@ from torch import nn
 from explorer.errors import ExplorerError
 from explorer.subjects.cards import Card, read_card
 from explorer.subjects.samples import sample_folder, sample_module
+from explorer.subjects.scenes import draw_scenes
 
 NAME = "scene-digits"
 
@@ -68,6 +69,26 @@ def test_rationale_and_slices_go_with_the_examples(data: ModuleType) -> None:
     assert torch.equal(examples.slices["digit"], examples.targets)
     assert (examples.targets.bincount() > 300).all()  # enough of each digit to tell damage from chance
     assert data.GRID[0] * data.GRID[1] == 64
+
+
+def test_a_training_batch_is_new_scenes_of_varied_training_digits(data: ModuleType) -> None:
+    before = torch.get_rng_state()
+    draw = torch.Generator().manual_seed(5)
+    batch, following = data.training_batch(40, draw), data.training_batch(40, draw)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert batch.inputs.shape == (40, 1, 32, 32)
+    assert batch.inputs.min() >= 0 and batch.inputs.max() <= 1
+    assert batch.rationale.shape == (40, 64) and batch.rationale.any(dim=1).all()
+    assert set(batch.slices) == set(data.load("calibration").slices)
+    assert torch.equal(batch.slices["digit"], batch.targets)
+    again = data.training_batch(40, torch.Generator().manual_seed(5))
+    assert torch.equal(batch.inputs, again.inputs) and torch.equal(batch.targets, again.targets)
+    assert not torch.equal(batch.inputs, following.inputs)
+    digits, labels = data.pool("training")
+    plain = draw_scenes(digits, labels, 40, torch.Generator().manual_seed(5))
+    assert torch.equal(batch.targets, plain.answers)
+    assert torch.equal(batch.slices["digits in the scene"], plain.digits)
+    assert not torch.equal(batch.inputs, plain.images)  # the same digits in the same places, by another hand
 
 
 def test_unknown_split_names_those_there_are(data: ModuleType) -> None:

@@ -58,6 +58,21 @@ def test_the_length_of_a_bundled_split_comes_from_the_card() -> None:
     assert _subject(card=card, splits={"training": never}).length("training") == 900
 
 
+def test_a_training_batch_comes_from_the_sample_and_is_none_elsewhere() -> None:
+    ways: Any = ModuleType("ways")
+    draw = torch.Generator().manual_seed(0)
+    assert _subject().training_batch(4, draw) is None
+    assert _subject(ways=ways).training_batch(4, draw) is None
+    ways.training_batch = lambda size, draw: Examples(torch.randn(size, 4, generator=draw), torch.zeros(size).long())
+    subject = _subject(ways=ways)
+    batch, again = (subject.training_batch(4, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert batch is not None and again is not None
+    assert len(batch) == 4 and torch.equal(batch.inputs, again.inputs)
+    following = subject.training_batch(4, draw), subject.training_batch(4, draw)
+    assert following[0] is not None and following[1] is not None
+    assert torch.equal(following[0].inputs, batch.inputs) and not torch.equal(following[1].inputs, batch.inputs)
+
+
 def test_primary_is_the_metric_of_the_task() -> None:
     assert {task: _subject(task=task).primary for task in PRIMARY} == PRIMARY
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations
 
 from explorer import ExplorerError
 from explorer.weights.clone import digest, full_copy, private_clone, watermarks
-from explorer.weights.forms import Masked
+from explorer.weights.forms import Dense, Masked
 from explorer.weights.install import Outfit, PrivateModel
 from explorer.weights.matrices import find_matrices
 from explorer.weights.open_attention import OpenAttention
@@ -289,7 +289,7 @@ def test_an_exception_in_the_middle_leaves_the_dense_model_and_the_clone_whole()
     model = Plain().eval()
     private = PrivateModel(model, find_matrices(model))
     zeros = torch.zeros(8, 6)
-    broken = Outfit({"first": Masked(zeros, zeros != 0)}, {"no.such.tensor": zeros})
+    broken = Outfit({"first": Masked(zeros, zeros != 0)}, {"no.such.tensor": Dense(zeros)})
     with untouched(model, NUMBERS), torch.no_grad():
         for _ in range(2):  # the second time must not take the half-dressed clone for a dressed one
             with pytest.raises(KeyError):

@@ -40,8 +40,8 @@ def reference(model: nn.Module, outfit: Outfit) -> nn.Module:
         for matrix in find_matrices(copy):
             if matrix.name in outfit.forms:
                 matrix.view(copy.get_parameter(matrix.parameter)).copy_(outfit.forms[matrix.name].decode())
-        for name, tensor in outfit.tensors.items():
-            copy.get_parameter(name).copy_(tensor)
+        for name, form in outfit.rest.items():
+            copy.get_parameter(name).copy_(form.decode().reshape(copy.get_parameter(name).shape))
     return copy
 
 
@@ -190,7 +190,7 @@ def test_parts_of_a_fused_projection_are_thin_each_on_its_own() -> None:
     model, x = build("fused")
     weights = weights_of(model)
     forms: dict[str, Form] = {"qkv.key": factors(weights["qkv.key"]), "qkv.value": masked(weights["qkv.value"])}
-    outfit = Outfit(forms, {"qkv.bias": torch.randn(24)})
+    outfit = Outfit(forms, {"qkv.bias": Dense(torch.randn(1, 24))})
     with torch.no_grad():
         dressed = PrivateModel(model, find_matrices(model)).wear(outfit)
         thin = dressed.get_submodule("qkv")
@@ -201,7 +201,8 @@ def test_parts_of_a_fused_projection_are_thin_each_on_its_own() -> None:
 @pytest.mark.parametrize("kind", ["root", "fused", "convolution"])
 def test_changed_biases_go_with_thin_layers(kind: str) -> None:
     model, x = build(kind)
-    biases = {name: torch.randn_like(p) for name, p in model.named_parameters() if name.endswith("bias")}
+    rows = {name: p for name, p in model.named_parameters() if name.endswith("bias")}
+    biases: dict[str, Form] = {name: Dense(torch.randn(1, len(p))) for name, p in rows.items()}
     outfit = Outfit(outfit_of(model, "thin").forms, biases)
     private = PrivateModel(model, find_matrices(model))
     with torch.no_grad():

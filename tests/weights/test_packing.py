@@ -95,7 +95,7 @@ def test_any_outfit_comes_back_bit_for_bit_from_a_file_of_the_foretold_length(
     model, matrices = build()
     chosen = data.draw(st.dictionaries(st.sampled_from(matrices.names), st.sampled_from(MAKERS)))
     forms = {name: make(weight_of(model, matrices, name)) for name, make in chosen.items()}
-    biases = {name: torch.randn(9) for name in ["head.bias"] if data.draw(st.booleans())}
+    biases: dict[str, Form] = {name: Dense(torch.randn(1, 9)) for name in ["head.bias"] if data.draw(st.booleans())}
     before = digest(model)
     path = tmp_path / "weights.safetensors"
     storage = write(path, model, matrices, Outfit(forms, biases), recipe="prune").storage
@@ -115,7 +115,8 @@ def test_any_outfit_comes_back_bit_for_bit_from_a_file_of_the_foretold_length(
     for name in set(found.forms) - set(forms):  # the untouched neighbours in a packed Parameter
         assert matrices[name].parameter in changed
         assert torch.equal(found.forms[name].decode(), weight_of(model, matrices, name))
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers()), **biases}
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    own |= {name: form.decode().reshape(-1) for name, form in biases.items()}
     assert set(raw) == set(own) - changed - {"passing"}
     for name, tensor in raw.items():
         assert tensor.dtype == own[name].dtype and torch.equal(tensor, own[name])

@@ -1,21 +1,20 @@
-"""Steps: what can be done to a model, as plain frozen data. Labels, help and limits stand here for all three faces."""
+"""What all steps share: frozen fields with labels, help and limits, and errors in one plain sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
+from typing import Annotated, Any, ClassVar, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from explorer.errors import ExplorerError
-from explorer.names import CRITERIA, FACTORISATIONS
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Globs = Sequence[str]
 LARGEST_SEED = 2**32 - 1
 
 
-class _Fixed(dict[str, Any]):
+class Fixed(dict[str, Any]):
     """A dict that stays as it is: recipes are keys, so nothing inside them may change."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -23,8 +22,8 @@ class _Fixed(dict[str, Any]):
 
     __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
 
-    def __reduce__(self) -> tuple[type[_Fixed], tuple[dict[str, Any]]]:
-        return _Fixed, (dict(self),)
+    def __reduce__(self) -> tuple[type[Fixed], tuple[dict[str, Any]]]:
+        return Fixed, (dict(self),)
 
 
 class Step(BaseModel):
@@ -89,7 +88,7 @@ class Step(BaseModel):
     @field_validator("overrides", check_fields=False)
     @classmethod
     def _overrides_stay(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _Fixed(value)
+        return Fixed(value)
 
     @field_validator("layers")
     @classmethod
@@ -123,144 +122,6 @@ class Step(BaseModel):
         return self.to_python("")
 
 
-class Prune(Step):
-    """Set the least important weights to zero."""
-
-    kind: ClassVar[str] = "prune"
-    label: ClassVar[str] = "Prune"
-    help: ClassVar[str] = "Set the least important weights to zero."
-
-    sparsity: Share | None = Field(
-        default=None,
-        title="Sparsity",
-        description="The share of the chosen layers' weights, or neurons, that is set to zero.",
-    )
-    threshold: float | None = Field(
-        default=None, ge=0.0, title="Threshold", description="Every weight whose score is below this is set to zero."
-    )
-    criterion: str = Field(default="magnitude", title="Score by", description="What makes a weight important.")
-    pattern: Literal["unstructured", "n:m", "row"] = Field(
-        default="unstructured", title="Pattern", description="Which weights live and die together."
-    )
-    n: int | None = Field(
-        default=None, ge=0, title="Keep N", description="How many of each M neighbouring inputs are kept."
-    )
-    m: int | None = Field(
-        default=None, ge=1, title="of each M", description="The length of a group of neighbouring inputs."
-    )
-    scope: Literal["global", "matrix"] = Field(
-        default="global", title="Compete", description="Scores compete across all chosen layers, or inside each matrix."
-    )
-    overrides: dict[str, Share | None] = Field(
-        default_factory=_Fixed,
-        title="Own sparsity",
-        description="Another sparsity for some matrices, by name or glob; null leaves a matrix alone.",
-        json_schema_extra={"rare": True},
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_SEED,
-        title="Seed",
-        description="Where random scores start from.",
-        json_schema_extra={"rare": True},
-    )
-
-    @field_validator("criterion")
-    @classmethod
-    def _known_criterion(cls, value: str) -> str:
-        CRITERIA[value]
-        return value
-
-    @model_validator(mode="after")
-    def _one_amount(self) -> Self:
-        if self.pattern == "n:m":
-            n, m = self.n if self.n is not None else 2, self.m if self.m is not None else 4
-            if n > m:
-                raise ValueError(f"N is {n} and M is {m}: at most M of each M can be kept")
-            if self.sparsity is not None or self.threshold is not None:
-                raise ValueError("an N:M pattern sets its own sparsity, 1 - N/M: leave out sparsity and threshold")
-            if self.overrides:
-                raise ValueError("an N:M pattern sets its own sparsity: leave out overrides, and use exclude")
-            object.__setattr__(self, "n", n)
-            object.__setattr__(self, "m", m)
-            return self
-        if self.n is not None or self.m is not None:
-            raise ValueError('n and m belong to pattern="n:m"')
-        if (self.sparsity is None) == (self.threshold is None):
-            raise ValueError("give either a sparsity or a threshold")
-        return self
-
-    def sentence(self) -> str:
-        """For example "prune 50 %, magnitude"."""
-        if self.pattern == "n:m":
-            amount = f"{self.n}:{self.m}"
-        elif self.sparsity is not None:
-            amount = f"{100 * self.sparsity:.4g} %"
-        else:
-            amount = f"below {self.threshold:.3g}"
-        rows = " of neurons" if self.pattern == "row" else ""
-        return f"prune {amount}{rows}, {self.criterion}{self._where()}"
-
-
-class LowRank(Step):
-    """Write each matrix as a product of two thin ones."""
-
-    kind: ClassVar[str] = "low-rank"
-    label: ClassVar[str] = "Low rank"
-    help: ClassVar[str] = "Write each matrix as a product of two thin ones."
-
-    rank: int | None = Field(
-        default=None, ge=1, title="Rank", description="How many singular values are kept in each matrix."
-    )
-    energy: Share | None = Field(
-        default=None,
-        gt=0.0,
-        title="Energy",
-        description="Keep the fewest singular values whose squares add up to this share.",
-    )
-    method: str = Field(
-        default="svd",
-        title="Method",
-        description="How the two thin matrices are found.",
-        json_schema_extra={"rare": True},
-    )
-    overrides: dict[str, int | None] = Field(
-        default_factory=_Fixed,
-        title="Own rank",
-        description="Another rank for some matrices, by name or glob; null leaves a matrix alone.",
-        json_schema_extra={"rare": True},
-    )
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        FACTORISATIONS[value]
-        return value
-
-    @field_validator("overrides")
-    @classmethod
-    def _ranks_from_one(cls, value: dict[str, int | None]) -> dict[str, int | None]:
-        for glob, rank in value.items():
-            if rank is not None and rank < 1:
-                raise ValueError(f'the rank of "{glob}" is {rank}: a rank is at least 1')
-        return value
-
-    @model_validator(mode="after")
-    def _one_amount(self) -> Self:
-        if (self.rank is None) == (self.energy is None):
-            raise ValueError("give either a rank or an energy")
-        return self
-
-    def sentence(self) -> str:
-        """For example "rank 16"."""
-        amount = f"rank {self.rank}" if self.rank is not None else f"rank for {100 * (self.energy or 0):.4g} % energy"
-        return f"{amount}{self._where()}"
-
-
-STEPS: dict[str, type[Step]] = {step.kind: step for step in (Prune, LowRank)}
-
-
 def _plain(problem: ValidationError, step: type[Step]) -> ExplorerError:
     """pydantic's first complaint in one plain sentence."""
     first = problem.errors()[0]
@@ -278,7 +139,7 @@ def _plain(problem: ValidationError, step: type[Step]) -> ExplorerError:
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
         low, high, above = _limits(step, name)
         if high is None:
-            outside, allowed = f"below {low}", f"from {low} on"
+            outside, allowed = (f"{low} or below", f"above {low}") if above else (f"below {low}", f"from {low} on")
         else:
             outside, allowed = (
                 f"outside {low} to {high}",
