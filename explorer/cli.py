@@ -134,6 +134,8 @@ def _report(model: str, recipe: Path, output: Path) -> None:
     if not output.parent.is_dir():
         raise ExplorerError("there is no such folder", where=str(output.parent), instead="make it, or choose another")
     variant = load(model).compress(recipe)
+    for warning in variant.plan.warnings:
+        print(f"step {warning.step + 1}: {warning.text}", file=sys.stderr)
     report = variant.report()
     output.write_text(report_page(model, variant.plan, report, variant.storage), encoding="utf-8")
     print(f"{output}: {headline(report)}")

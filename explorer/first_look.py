@@ -12,6 +12,7 @@ from torch import nn
 from explorer.errors import ExplorerError
 from explorer.evaluation.cost import WorkRecord, record_work
 from explorer.evaluation.pool import as_error
+from explorer.evaluation.tasks import judge
 from explorer.subjects.examples import Examples, map_tensors
 from explorer.subjects.subject import Subject
 from explorer.weights.install import PrivateModel
@@ -44,6 +45,7 @@ def first_look(subject: Subject, found: Matrices) -> Look:
         matrices = compressible(subject.model, found, partial(run, tune.take(slice(0, 2))))
         private = PrivateModel(subject.model, matrices)
         work = record_work(private.module, partial(run, tune.take(slice(0, 1))))
+        _judged_once(subject, tune.take(slice(0, 1)), outputs[-1])
     except ExplorerError:
         raise
     except Exception as problem:
@@ -53,6 +55,27 @@ def first_look(subject: Subject, found: Matrices) -> Look:
     answers = None if not isinstance(last, torch.Tensor) else int(last.shape[-1]) if last.dim() > 1 else 1
     thin = frozenset(matrix.parameter for matrix in matrices if private.can_run_thin(matrix.parameter))
     return Look(matrices, thin, work, answers)
+
+
+def _judged_once(subject: Subject, examples: Examples, outputs: Any) -> None:
+    """Judge one batch, so that outputs and targets that do not belong together are told of at once."""
+    on_cpu = map_tensors(outputs, lambda tensor: tensor.detach().cpu())
+    judge(subject.task, on_cpu, examples.targets, subject.score)
+
+
+def check_labels(subject: Subject) -> None:
+    """Raise `ExplorerError` for a label that the model has no class for, naming split and example."""
+    if subject.task != "classification":
+        return
+    classes = len(subject.classes)
+    for split in subject.splits if subject.card is None else ():
+        labels = subject.split(split).targets.reshape(len(subject.split(split)), -1)[:, 0]
+        wrong = ((labels < 0) | (labels >= classes)).nonzero()
+        if len(wrong):
+            at = int(wrong[0])
+            what = f"label {labels[at].item():g} of example {at} does not fit a model with {classes} classes"
+            where = "data=" if split == "tune" else f"{split}="
+            raise ExplorerError(what, where=where, instead=f"labels go from 0 to {classes - 1}")
 
 
 def with_class_names(subject: Subject, answers: int | None) -> Subject:

@@ -11,6 +11,7 @@ from typing import Any
 
 from explorer.errors import ExplorerError
 from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover, Step
+from explorer.weights.matrices import WeightMatrix
 
 RIVALS = {"sparsity": "threshold", "threshold": "sparsity", "rank": "energy", "energy": "rank"}
 """Fields that say the same in other words: turning one lets go of the other."""
@@ -63,6 +64,12 @@ def _for_pattern(step: Prune, pattern: str) -> dict[str, Any]:
         return {"n": 2, "m": 4, "sparsity": None, "threshold": None, "overrides": {}}
     amount = 1 - (step.n or 0) / (step.m or 1) if step.pattern == "n:m" else step.sparsity or 0.0
     return {"n": None, "m": None, "sparsity": amount, "threshold": None}
+
+
+def removed_by_groups(matrices: Sequence[WeightMatrix], n: int, m: int) -> float:
+    """The share of the weights of some matrices that N:M removes, ragged ends included."""
+    total = max(1, sum(matrix.count for matrix in matrices))
+    return 1 - sum(matrix.kept_in_groups(n, m) for matrix in matrices) / total
 
 
 def overrides_text(overrides: Mapping[str, float | None]) -> str:

@@ -76,7 +76,11 @@ def load(
     if isinstance(classes, str):
         raise ExplorerError(f"classes is the text {classes!r}", instead="give a list of names")
     wishes = Wishes(task, tuple(classes), forward, score, name, batch_size, device, dtype)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ExplorerError(f"batch_size is {batch_size!r}", instead="give a whole number, 1 or more")
+    originals = {"architecture": architecture, "dense": dense}
     if isinstance(model, nn.Module):
+        _refuse(originals, "it belongs to a saved variant")
         return Workbench(wishes.subject(model, splits), embeddings)
     if not isinstance(model, (str, Path)):
         raise ExplorerError(
@@ -95,7 +99,7 @@ def load(
         raise ExplorerError(f"there is no folder {model}", instead="check the path (names on a hub are not opened)")
     _refuse(splits, f"{model} brings its own data")
     ways = {"task": task, "classes": classes or None, "forward": forward, "score": score}
-    _refuse({**ways, "device": device, "dtype": dtype}, f"{model} is opened as it is bundled")
+    _refuse({**ways, **originals, "device": device, "dtype": dtype}, f"{model} is opened as it is bundled")
     return Workbench(_sample(str(model)), embeddings)
 
 
@@ -171,8 +175,6 @@ class Wishes:
             raise ExplorerError(
                 "there is no data to measure on", where="data=", instead="give (inputs, targets) of held-out examples"
             )
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ExplorerError(f"batch_size is {self.batch_size!r}", instead="give a whole number, 1 or more")
         model = self._placed(getattr(model, "_orig_mod", model))  # a compiled module wraps the one that is meant
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         tune = _examples(splits["tune"], "data", kind, self.classes)
@@ -288,7 +290,7 @@ def _in_its_place(
     return model
 
 
-def _refuse(splits: dict[str, Any], why: str) -> None:
+def _refuse(splits: Mapping[str, Any], why: str) -> None:
     given = [name if name != "tune" else "data" for name, value in splits.items() if value is not None]
     if given:
         raise ExplorerError(why, where=f"{given[0]}=", instead="leave it out, or load a module of your own with it")

@@ -130,6 +130,10 @@ class Recipe(Shown):
     @classmethod
     def from_url(cls, text: str) -> Recipe:
         """From the text of a link."""
+        if not isinstance(text, str):
+            raise ExplorerError(
+                f"{type(text).__name__} is not the text of a link", where="recipe", instead="give a string"
+            )
         entries = []
         for part in filter(None, text.split(";")):
             kind, *fields = part.split(",")

@@ -57,6 +57,11 @@ class Size(Shown):
     kept: Mapping[str, MatrixKept]
 
     @property
+    def entries(self) -> int:
+        """How many numbers the compressible matrices hold as they run: what `sparsity` is a share of."""
+        return sum(kept.entries for kept in self.kept.values())
+
+    @property
     def ratio(self) -> float:
         """How many times smaller the file is than the dense one."""
         return self.bytes_dense / self.bytes

@@ -107,7 +107,8 @@ class Variant(Shown):
     def weights_file(self) -> WeightsFile:
         """The file that `save()` writes, laid out but not written."""
         bench = self.workbench
-        metadata = {"recipe": self.recipe.to_url(), "model": bench.digest, "data": bench.data_digest}
+        recipe = "" if self.is_dense else self.recipe.to_url()  # what changes nothing writes the dense model's file
+        metadata = {"recipe": recipe, "model": bench.digest, "data": bench.data_digest}
         return WeightsFile(bench.subject.model, bench.matrices(), self.outfit, metadata)
 
     @cached_property

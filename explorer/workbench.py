@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from threading import RLock
 from typing import Any
@@ -22,7 +23,7 @@ from explorer.curves import own_field, positions, turner
 from explorer.errors import ExplorerError
 from explorer.evaluation.pool import Pool
 from explorer.evaluation.quality import Quality
-from explorer.first_look import check_weights, first_look, with_class_names
+from explorer.first_look import check_labels, check_weights, first_look, with_class_names
 from explorer.jobs import CurveJob, Job, Stage
 from explorer.recipe import Recipe, as_recipe
 from explorer.recovery.coach import Coach
@@ -62,6 +63,7 @@ class Workbench(Shown):
         look = first_look(subject, find_matrices(subject.model, embeddings))
         self._matrices, self.work, self._answers = look.matrices, look.work, look.answers
         self.subject = subject = with_class_names(subject, look.answers)
+        check_labels(subject)
         self.can_run_thin = look.can_run_thin
         self.stage = Stage(subject, self._matrices)
         self.dense_forms = {
@@ -249,7 +251,15 @@ class Workbench(Shown):
         qualities = [_result(job) for job in jobs]
         with self._lock:
             self.tests_opened += 1
-        return qualities
+            self._tried.update(variant.recipe.active().to_url() for variant in chosen if not variant.is_dense)
+        return [replace(quality, note=self.sealed_words) for quality in qualities]
+
+    @property
+    def sealed_words(self) -> str:
+        """How often the sealed split was opened, after how many recipes: choosing the best of many is selection."""
+        times = {0: "unopened", 1: "opened once", 2: "opened twice"}.get(self.tests_opened)
+        tried = f"{self.recipes_tried} recipe{'' if self.recipes_tried == 1 else 's'} tried"
+        return f"{times or f'opened {self.tests_opened} times'}, {tried}"
 
     def curve(
         self, recipe: Any, position: int, values: Sequence[float] | None = None, field: str | None = None
@@ -289,9 +299,13 @@ class Workbench(Shown):
     # -- what the knobs show -----------------------------------------------------------------------------------------
 
     def scores(self, recipe: Any, position: int) -> ScoreIndex:
-        """The scores that the Prune step at `position` ranks, after the steps before it."""
+        """The scores that the Prune step at `position` ranks (or would, were it on), after the steps before it."""
+        asked = as_recipe(recipe)
+        if not 0 <= position < len(asked):
+            raise ExplorerError(f"there is no step {position + 1}", instead=f"the recipe has {len(asked)}")
+        as_if_on = asked.replace(position, asked[position].change(enabled=True))
         with torch.no_grad():
-            return score_index(self.plan(as_recipe(recipe)), position, self._start)
+            return score_index(self.plan(as_if_on), position, self._start)
 
     def spectrum(self, matrix: str, recipe: Any = None, position: int | None = None) -> Spectrum:
         """The singular values of a matrix: of the dense model, or after the first `position` steps of a recipe."""

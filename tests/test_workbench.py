@@ -325,11 +325,25 @@ def test_a_failing_model_is_one_sentence_and_can_be_tried_again() -> None:
     assert v.evaluate().complete
 
 
-def test_labels_that_do_not_fit_are_told_at_the_first_evaluation() -> None:
-    inputs, _ = numbers(20)
-    wb = ex.load(perceptron(), data=(inputs, torch.arange(20)))
-    with pytest.raises(ex.ExplorerError, match="label 19 does not fit a model with 3 classes|label .* does not fit"):
-        wb.dense.evaluate()
+def test_labels_that_do_not_fit_are_told_when_loading_with_split_and_example() -> None:
+    inputs, labels = numbers(20)
+    with pytest.raises(ex.ExplorerError, match="data=: label 3 of example 3 does not fit a model with 3 classes"):
+        ex.load(perceptron(), data=(inputs, torch.arange(20)))
+    with pytest.raises(ex.ExplorerError, match="test=: label -1 of example 7 does not fit a model with 3 classes"):
+        ex.load(perceptron(), data=(inputs, labels), test=(inputs, labels.index_fill(0, torch.tensor([7]), -1)))
+
+
+def test_outputs_that_cannot_be_judged_are_told_when_loading() -> None:
+    class Named(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = perceptron()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"scores": self.inner(x)}
+
+    with pytest.raises(ex.ExplorerError, match="the model gives dict, not a tensor. Give forward="):
+        ex.load(Named(), data=numbers(20))
 
 
 # -- the sealed split ---------------------------------------------------------------------------------------------
@@ -351,7 +365,8 @@ def test_the_test_split_opens_by_wb_test_alone_and_openings_are_counted() -> Non
     assert wb.tests_opened == 1
     wb.test(wb.dense)
     assert wb.tests_opened == 2
-    assert wb.recipes_tried == 0  # nothing was tried on tune
+    assert wb.recipes_tried == 1  # reading the test result of a recipe is trying it, too
+    assert "opened once, 1 recipe tried" in str(quality) and wb.sealed_words == "opened twice, 1 recipe tried"
 
 
 def test_a_variant_and_the_dense_model_are_tested_in_one_opening() -> None:

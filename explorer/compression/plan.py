@@ -123,6 +123,8 @@ def _resolve_prune(
         elif step.pattern == "n:m":
             ragged = matrix.columns % (step.m or 1)
             end = f", at most {step.n} of the last {ragged}" if ragged else ""
+            if matrix.columns < (step.m or 1):
+                end = f", at most {step.n} of its {matrix.columns}: it has fewer than {step.m}"
             entries.append(PlanEntry(position, matrix.name, f"keep {step.n} of each {step.m} inputs{end}"))
         elif matrix.name in own:
             entries.append(
@@ -145,7 +147,7 @@ def _resolve_low_rank(
     beyond = [matrix for matrix in chosen if (asked[matrix.name] or 0) > matrix.max_rank]
     named = [matrix for matrix in beyond if matrix.name in (*step.layers, *step.overrides)]
     if named or (beyond and len(beyond) == len(chosen)):
-        worst = (named or beyond)[0]
+        worst = max(named or beyond, key=lambda matrix: matrix.max_rank)  # so that the advice holds for one at least
         raise ExplorerError(
             f"rank {asked[worst.name]} is beyond {worst.name}, which is {worst.rows} by {worst.columns}",
             instead=f"give a rank from 1 to {worst.max_rank}",

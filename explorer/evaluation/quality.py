@@ -41,6 +41,7 @@ class Quality(Shown):
 
     primary: the headline metric's name. total: how many examples the split has; `examples` of them were seen.
     indices: which ones, `[examples]`, in the order of `judged`.
+    note: what has to be known beside the number (how often a sealed split was opened), or "".
     """
 
     task: str
@@ -49,6 +50,7 @@ class Quality(Shown):
     total: int
     indices: NDArray[np.int64]
     judged: Judged
+    note: str = ""
 
     @cached_property
     def _summary(self) -> Summary:
@@ -126,4 +128,5 @@ class Quality(Shown):
     def __str__(self) -> str:
         so_far = "" if self.complete else f" on {self.examples:,} of {self.total:,}"
         mistakes = "" if self.mistakes is None else f", {self.mistakes:,} mistakes of {self.examples:,}"
-        return f"{self.primary} {self.value:.4f} ({self.low:.4f} to {self.high:.4f}){so_far}{mistakes}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.primary} {self.value:.4f} ({self.low:.4f} to {self.high:.4f}){so_far}{mistakes}{note}"

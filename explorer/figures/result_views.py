@@ -69,7 +69,7 @@ def size_view(size: Size) -> str:
 
 def size_tiles(size: Size) -> list[Tile]:
     """Size, sparsity, and how many numbers are held."""
-    can_go = sum(item.total for item in size.kept.values())
+    can_go = size.entries
     return [
         Tile(
             "Size on disk", size_text(size.bytes), [f"dense {size_text(size.bytes_dense)} · {ratio_text(size.ratio)}"]
@@ -104,7 +104,7 @@ def quality_view(quality: Quality) -> str:
             [Column("metric"), Column("value", right=True)],
             [[metric_label(name), metric_text(name, value)] for name, value in quality.metrics.items()],
         ),
-        subtitle=f"{quality.task}, on the {quality.split} split",
+        subtitle=", ".join(filter(None, (quality.task, f"on the {quality.split} split", quality.note))),
     )
 
 

@@ -145,12 +145,24 @@ def _plain(problem: ValidationError, step: type[Step]) -> ExplorerError:
                 f"outside {low} to {high}",
                 f"above {low}, up to {high}" if above else f"from {low} to {high}",
             )
-        return ExplorerError(f"{name} is {value!r}, {outside}", where=step.label, instead=f"give a number {allowed}")
+        return ExplorerError(
+            f"{_spoken(first)} is {value!r}, {outside}", where=step.label, instead=f"give a number {allowed}"
+        )
+    if kind in WRONG_NUMBERS:
+        whole = "a whole number" if kind.startswith("int") else "a number"
+        return ExplorerError(f"{_spoken(first)} is {value!r}", where=step.label, instead=f"give {whole}")
     if kind == "dict_type":
         return ExplorerError(f"{name} is {value!r}", where=step.label, instead="give a value for each name or glob")
     if kind == "literal_error":
         return ExplorerError(f"{name} is {value!r}", where=step.label, instead=f"choose one of: {limits['expected']}")
     return ExplorerError(f"{name} is {value!r}: {first['msg'][:1].lower()}{first['msg'][1:]}", where=step.label)
+
+
+def _spoken(problem: Any) -> str:
+    """The field, and where it has a value for each name, whose: 'sparsity', 'overrides["head"]'."""
+    field, *keys = (part for part in problem["loc"] if isinstance(part, str))
+    own = [key for key in keys if key not in PYDANTIC_WORDS]
+    return f'{field}["{own[0]}"]' if own else field
 
 
 def _limits(step: type[Step], name: str) -> tuple[str, str | None, bool]:
@@ -165,6 +177,10 @@ def _limits(step: type[Step], name: str) -> tuple[str, str | None, bool]:
     return found["exclusiveMinimum" if above else "minimum"], found.get("maximum"), above
 
 
+WRONG_NUMBERS = (
+    "float_parsing", "float_type", "finite_number", "int_parsing", "int_type", "int_from_float",
+)  # fmt: skip
+PYDANTIC_WORDS = ("float", "int", "constrained-float", "constrained-int", "nullable", "[key]")
 _LIMITS = ("minimum", "exclusiveMinimum", "maximum")
 
 

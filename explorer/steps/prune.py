@@ -64,7 +64,7 @@ class Prune(Step):
         if self.pattern == "n:m":
             n, m = self.n if self.n is not None else 2, self.m if self.m is not None else 4
             if n > m:
-                raise ValueError(f"N is {n} and M is {m}: at most M of each M can be kept")
+                raise ValueError(f"N is {n} and M is {m}: give an N of at most {m}, as no more of each {m} can be kept")
             if self.sparsity is not None or self.threshold is not None:
                 raise ValueError("an N:M pattern sets its own sparsity, 1 - N/M: leave out sparsity and threshold")
             if self.overrides:

@@ -91,6 +91,8 @@ def _inputs(value: Any) -> Inputs:
 
 def _words(value: Any) -> list[str] | None:
     """Labels that are words, as a list of strings; None where they are numbers."""
+    if isinstance(value, pd.DataFrame) and value.shape[1] == 1:
+        value = value.iloc[:, 0]
     if isinstance(value, pd.Series):
         return None if pd.api.types.is_numeric_dtype(value) or value.hasnans else [str(label) for label in value]
     if isinstance(value, (list, np.ndarray)) and len(value) and all(isinstance(label, str) for label in value):

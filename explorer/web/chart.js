@@ -180,7 +180,7 @@ function wordsOf(state) {
     if (data.breakEven !== null) lines.push(place < data.breakEven ? `${percent(Math.round(place) / data.breakEven)} of the numbers` : "two thin matrices would be larger");
   } else if (data.kind === "kept") {
     lines.push(`${Math.round(place)} of every ${data.last} kept`);
-    lines.push(`${percent(1 - Math.round(place) / data.last)} of the weights goes`);
+    lines.push(`${percent(data.shares[Math.round(place)])} of the weights goes`);
   } else if (data.kind === "share") {
     lines.push(`${percent(place / data.last)} goes`);
     lines.push(`${grouped(data.total * place / data.last)} of ${grouped(data.total)} ${data.noun}`);

@@ -16,6 +16,7 @@ import streamlit as st
 
 from explorer.figures.words import counted, is_share, metric_label, number_text
 from explorer.jobs import CurveJob
+from explorer.knobs import removed_by_groups
 from explorer.recipe import LowRank, Prune, Step
 from explorer.web.state import Session
 
@@ -112,6 +113,7 @@ def kept_data(session: Session, step: Prune) -> dict[str, Any]:
     """The chart of an N:M pattern: the axis is N, how many of each M neighbouring inputs are kept."""
     n, m = step.n if step.n is not None else 2, step.m or 4
     every = max(1, round(m / 16))
+    chosen = session.bench.matrices().select(step.layers, step.exclude)
     return {
         **_common(session),
         "kind": "kept",
@@ -121,6 +123,7 @@ def kept_data(session: Session, step: Prune) -> dict[str, Any]:
         "upper": float(m),
         "place": float(n),
         "total": m,
+        "shares": [removed_by_groups(chosen, kept, m) for kept in range(m + 1)],
         "bars": [[place, place + 1, 1] for place in range(m)],
         "ticks": [[place, str(place)] for place in range(0, m + 1, every)],
         "noun": "weights",

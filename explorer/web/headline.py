@@ -166,12 +166,11 @@ def size_card(size: Any, of: str) -> str:
 
 def sparsity_card(size: Any, of: str) -> str:
     """The share of zeros, over the weights that can go and over all parameters."""
-    can_go = sum(kept.total for kept in size.kept.values())
     return card_html(
         "Sparsity",
         share_text(size.sparsity),
         [
-            f"of {count_text(can_go)} that can go",
+            f"of {count_text(size.entries)} that can go",
             f"{share_text(size.sparsity_all)} of all {count_text(size.parameters)}",
         ],
         help="The share of zeros among the numbers that the model runs with.",

@@ -119,14 +119,13 @@ def _drawing(session: Session, dots: list[Dot]) -> dict[str, Any]:
     values = [dot.value for dot in dots if dot.value is not None] or [0.0, 1.0]
     low, high = min(values), max(values)
     room = max((high - low) * 0.12, 0.02 if is_share(primary) else 0.01 * (abs(high) + 1e-9))
+    top = min(high + room, max(high, 1.0)) if is_share(primary) else high + room
     unit, factor = ("MB", 1e6) if max(sizes) >= 1e6 else ("kB", 1e3)
     return {
         "label": f"{metric_label(primary)} against size of every recipe visited",
         "sizes": [0, 1.04 * max(sizes)],
-        "values": [low - room, high + room],
-        "yticks": _ticks(
-            low - room, high + room, 4, 0.01 if is_share(primary) else 1.0, " %" if is_share(primary) else ""
-        ),
+        "values": [low - room, top],
+        "yticks": _ticks(low - room, top, 4, 0.01 if is_share(primary) else 1.0, " %" if is_share(primary) else ""),
         "xticks": _ticks(0, 1.04 * max(sizes), 6, factor),
         "axis": f"size on disk, {unit}",
         "dots": [

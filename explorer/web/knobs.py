@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from explorer.figures.pictures import pattern_address
-from explorer.knobs import NEW_STEPS, is_rare
+from explorer.figures.words import share_text
+from explorer.knobs import NEW_STEPS, is_rare, removed_by_groups
 from explorer.names import PATTERNS
 from explorer.recipe import STEPS, Prune, Step
 from explorer.web import markup, step_moves
@@ -20,6 +21,8 @@ from explorer.web.step_chart import DRAWN_FIELDS, step_chart
 
 PLACED = (*DRAWN_FIELDS, "enabled", "pattern", "n", "m")
 """Fields that have a place of their own on the card."""
+IDLE_IN_GROUPS = ("scope", "overrides")
+"""Fields that mean nothing for N:M: each group competes for itself, and N and M set the amount."""
 
 
 def step_cards(session: Session) -> None:
@@ -75,12 +78,15 @@ def _body(session: Session, step_id: int, step: Step) -> None:
     if isinstance(step, Prune):
         _pattern_row(session, step_id, step)
     step_chart(session, step_id, step)
-    names = [name for name in type(step).model_fields if name not in PLACED and not is_rare(type(step), name)]
+    useless = IDLE_IN_GROUPS if isinstance(step, Prune) and step.pattern == "n:m" else ()
+    names = [
+        name for name in type(step).model_fields if name not in (*PLACED, *useless) and not is_rare(type(step), name)
+    ]
     columns = st.columns([1] * (len(names) - 1) + [1.6, 0.75], vertical_alignment="bottom")
     for column, name in zip(columns, sorted(names, key=lambda name: name == "layers"), strict=False):
         with column:
             control(session, step_id, step, name)
-    rare = [name for name in type(step).model_fields if is_rare(type(step), name)]
+    rare = [name for name in type(step).model_fields if is_rare(type(step), name) and name not in useless]
     with columns[-1], st.popover("More", width="stretch", help="Options that are seldom needed."):
         for name in rare:
             control(session, step_id, step, name)
@@ -98,7 +104,7 @@ def _pattern_row(session: Session, step_id: int, step: Prune) -> None:
                 control(session, step_id, step, "m")
     with right:
         picture = _picture(step.pattern, step.n or 2, step.m or 4, is_dark())
-        words = escape(_pattern_help(step))
+        words = escape(_pattern_help(session, step))
         st.html(f'<div class="ce-pattern"><img src="{escape(picture)}" alt=""><span>{words}</span></div>')
 
 
@@ -107,11 +113,12 @@ def _picture(pattern: str, n: int, m: int, dark: bool) -> str:
     return pattern_address(pattern, n=n, m=m, sparsity=0.5, dark=dark)
 
 
-def _pattern_help(step: Prune) -> str:
+def _pattern_help(session: Session, step: Prune) -> str:
     if step.pattern != "n:m":
         return PATTERNS[step.pattern].help
-    gone = 100 * (1 - (step.n or 0) / (step.m or 1))
-    return f"Keep {step.n} of every {step.m} neighbouring inputs: {gone:.4g} % goes."
+    chosen = session.bench.matrices().select(step.layers, step.exclude)
+    gone = share_text(removed_by_groups(chosen, step.n or 0, step.m or 1))
+    return f"Keep {step.n} of every {step.m} neighbouring inputs: {gone} of the weights goes."
 
 
 def _skipped(plan: Any, position: int) -> None:

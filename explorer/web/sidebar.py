@@ -57,10 +57,10 @@ def _sample(session: Session) -> None:
         help="A bundled sample. What you did with the other ones stays.",
     )
     lengths = {name: session.bench.subject.length(name) for name in ("tune", "test")}
-    opened = f"opened {session.bench.tests_opened} times" if session.bench.tests_opened else "unopened"
     tune = "–" if lengths["tune"] is None else f"{lengths['tune']:,}"
-    sealed = opened if lengths["test"] else "none"
-    st.html(markup.facts([("held out, for tuning", tune), ("sealed test", sealed)]))
+    opened, tried = session.bench.sealed_words.split(", ")
+    pairs = [("held out, for tuning", tune), ("sealed test", opened if lengths["test"] else "none")]
+    st.html(markup.facts([*pairs, ("recipes tried", tried.split()[0])]))
 
 
 def _numbers(session: Session) -> None:

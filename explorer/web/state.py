@@ -330,7 +330,9 @@ def act(change: Callable[..., None], *arguments: Any) -> None:
 
 def refresh(session: Session, whole: bool = False) -> None:
     """Run the fragments of the open page again; the whole page when the sample has changed."""
-    if not whole and session.parts:
+    if whole:
+        run_again(session)
+    elif session.parts:
         st.rerun(list(session.parts))
 
 

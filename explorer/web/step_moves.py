@@ -35,7 +35,7 @@ def _value(session: Session, step_id: int, name: str, value: Any) -> Any:
     step = session.recipe[session.position(step_id)]
     if name == "layers":
         added = [glob for glob in value if glob not in step.layers]
-        if "*" in added or not value:
+        if "*" in added or not value or set(session.bench.matrices().names) <= set(value):
             return ("*",)
         return tuple(glob for glob in value if glob != "*" or not added)
     if name == "exclude":

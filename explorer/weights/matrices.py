@@ -67,6 +67,11 @@ class WeightMatrix:
         """The rank below which two thin matrices hold fewer numbers than the matrix: mn / (m + n)."""
         return self.rows * self.columns / (self.rows + self.columns)
 
+    def kept_in_groups(self, n: int, m: int) -> int:
+        """How many weights N:M keeps: N of each M neighbouring inputs, of a ragged end at most N."""
+        groups, ragged = divmod(self.columns, m)
+        return self.rows * (groups * n + min(n, ragged))
+
     def view(self, parameter: Tensor) -> Tensor:
         """The matrix `[rows, columns]` inside a tensor of the Parameter's shape; shares its storage."""
         if self.transposed:

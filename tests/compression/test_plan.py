@@ -183,7 +183,7 @@ def test_a_rank_beyond_some_matrices_leaves_those_as_they_are(matrices: Matrices
         (LowRank(rank=4, layers=("head",)), "head", 3),
         (LowRank(rank=4, layers=("*", "head")), "head", 3),
         (LowRank(rank=2, overrides={"head": 4}), "head", 3),
-        (LowRank(rank=99), "patch", 6),
+        (LowRank(rank=99), "blocks.0.", 8),  # the advice holds for the matrix that can have most
     ],
 )
 def test_a_rank_beyond_a_named_matrix_or_beyond_all_is_an_error(
