@@ -32,16 +32,15 @@ def main() -> None:
     )
     put_style()
     folder = shipped("pages")
-    page = st.navigation(
-        [
-            st.Page(folder / "model.py", title="Model"),
-            st.Page(folder / "compress.py", title="Compress", default=True),
-        ]
-    )
+    pages = [
+        st.Page(folder / "model.py", title="Model"),
+        st.Page(folder / "compress.py", title="Compress", default=True),
+    ]
+    page = st.navigation(pages, position="hidden")
     session = open_session()
     message()
     with st.sidebar:
-        side()
+        side(pages, page)
     page.run()
     write_link(session)
     session.painted = True

@@ -73,15 +73,17 @@ def _metrics() -> None:
 @st.fragment(key="architecture")
 @safely
 def architecture() -> None:
-    """The table of weight matrices, and what cannot be compressed."""
+    """The table of all that the file holds: weight matrices and the rest, and what cannot be compressed."""
     part("architecture")
     session = current()
     matrices = session.bench.matrices()
     weights = count_text(sum(matrix.count for matrix in matrices))
     with st.container(key="card-architecture"):
-        words = f"{counted(len(matrices), 'matrix', 'matrices')} with {weights} weights; every step acts on these"
-        st.html(markup.title("Weight matrices", words))
-        st.html(model_view.matrices_html(matrices, session.bench.dense))
+        words = (
+            f"{counted(len(matrices), 'matrix', 'matrices')} with {weights} weights, on which steps act, and the rest"
+        )
+        st.html(markup.title("Architecture", words))
+        st.html(model_view.architecture_html(session.bench))
         left_out = matrices.not_compressible
         if left_out:
             with st.expander(f"Not compressible: {len(left_out)}"):

@@ -65,8 +65,12 @@ def metrics_html(dense: Quality, variant: Quality | None, changed: bool) -> str:
     return markup.table(("Metric", "dense", "this variant") if changed else ("Metric", "dense"), rows)
 
 
-def matrices_html(matrices: Any, dense: Any) -> str:
-    """Shapes, kinds, heads, weights, bytes and the rank below which two thin matrices are smaller."""
+def architecture_html(bench: Any) -> str:
+    """Every tensor of the file: matrices with the rank below which two thin ones are smaller, then the rest.
+
+    The bytes of all rows, the header's included, add up to the file.
+    """
+    matrices, dense = bench.matrices(), bench.dense
     rows = []
     for matrix in matrices:
         tied = f" (tied with {', '.join(matrix.tied)})" if matrix.tied else ""
@@ -81,7 +85,19 @@ def matrices_html(matrices: Any, dense: Any) -> str:
             f"rank {number_text(matrix.break_even, 3)}",
         )
         rows.append(markup.row(cells, left=2))
-    head = ("Matrix", "Kind", "Neurons × inputs", "Heads", "Weights", "Bytes", "Low rank saves below")
+    in_matrices = {matrix.parameter for matrix in matrices}
+    state = bench.subject.model.state_dict()
+    for entry in dense.storage.entries:
+        if entry.name not in in_matrices:
+            tensor = state[entry.name]
+            kind = type(bench.subject.model.get_submodule(entry.name.rpartition(".")[0])).__name__
+            shape = " × ".join(f"{size:,}" for size in tensor.shape) or "one number"
+            cells = (entry.name, kind, shape, "", count_text(tensor.numel()), size_text(entry.size_bytes), "")
+            rows.append(markup.row(cells, left=2))
+    rows.append(markup.row(("header of the file", "", "", "", "", size_text(dense.storage.header_bytes), ""), left=2))
+    total = size_text(dense.storage.size_bytes)
+    rows.append(markup.row(("the file", "", "", "", count_text(dense.size.parameters), total, ""), left=2))
+    head = ("Tensor", "Kind", "Neurons × inputs", "Heads", "Weights", "Bytes", "Low rank saves below")
     return markup.table(head, rows, left=2, tall=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -16,10 +18,14 @@ from explorer.web.state import QUICK, Session, act, current, part, samples
 
 @st.fragment(key="side")
 @safely
-def side() -> None:
-    """Sample, this variant's numbers, undo and redo, link, YAML, Python."""
+def side(pages: Sequence[Any], here: Any) -> None:
+    """Pages, sample, this variant's numbers, undo and redo, link, YAML, Python."""
     part("side")
     session = current()
+    with st.container(key="pages", gap="xsmall"):
+        for page in pages:  # the links carry the state, so that going there is one step of the browser's history
+            with st.container(key=f"page-{page.title.lower()}{'-here' if page == here else ''}"):
+                st.page_link(page, width="stretch", query_params=session.here())
     session.job.wait(QUICK)  # drawn before the headline: it shows the same numbers as that
     _sample(session)
     _numbers(session)

@@ -154,4 +154,4 @@ class AppPage:
 
     def go(self, page: str) -> None:
         """Choose a page in the sidebar."""
-        self.page.get_by_test_id("stSidebarNavLink").filter(has_text=page).click()
+        self.page.locator(".st-key-pages a").filter(has_text=page).click()

@@ -159,6 +159,36 @@ def test_the_browsers_back_button_goes_back_a_move(app: AppPage) -> None:
     assert app.numbers() == stated(app.recipe)
 
 
+def test_another_sample_repaints_the_whole_page(app: AppPage) -> None:
+    app.open().settle()
+    app.choose("sample", "negation-text")
+    expect(app.card("work")).to_contain_text("Work per sentence")
+    assert app.settle().recipe == Recipe([Prune(sparsity=0.0)])
+    assert "model=negation-text" in app.page.url
+    app.drag(0.2)
+    app.wait_for_knob("threshold")
+    expect(app.page.locator(".ce-message")).to_have_count(0)
+    app.go("Model")
+    expect(app.page.locator(".st-key-card-about")).to_contain_text("Sentiment of short reviews")
+    app.choose("sample", "cancer-tab")
+    expect(app.page.locator(".st-key-card-about")).to_contain_text("breast")
+
+
+def test_one_step_back_leaves_a_page(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.3").settle()
+    app.go("Model")
+    expect(app.page.locator(".st-key-card-architecture")).to_be_visible()
+    app.page.go_back()
+    expect(app.chart).to_be_visible()
+    assert app.settle().recipe == Recipe([Prune(sparsity=0.3)])
+
+
+def test_a_step_that_is_off_still_shows_what_it_would_rank(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.5,enabled=false").settle()
+    expect(app.page.locator(".chart .words")).to_contain_text("65,984 of 131,968 weights")
+    assert float(app.knob("threshold").locator("input").input_value()) > 0.01
+
+
 @pytest.mark.parametrize(
     ("link", "words"),
     [

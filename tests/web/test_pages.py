@@ -95,6 +95,13 @@ def test_another_score_keeps_the_share_that_goes() -> None:
     assert chosen.sparsity == pytest.approx(before.size.sparsity, abs=1e-4)
 
 
+def test_all_layers_chosen_one_by_one_are_simply_all() -> None:
+    app = opened(model="digits-vit", recipe="prune,sparsity=0.3,layers=head")
+    step, names = session(app).trail.now.ids[0], session(app).bench.matrices().names
+    app.multiselect(key=key(app, f"layers-{step}")).set_value(["head", *names]).run()
+    assert session(app).recipe == Recipe([Prune(sparsity=0.3)])
+
+
 def test_rank_and_energy_move_each_other() -> None:
     app = opened(model="digits-vit", recipe="low-rank,rank=16")
     step = session(app).trail.now.ids[0]
