@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explorer.errors import ExplorerError
-from explorer.knobs import RIVALS, turned
+from explorer.knobs import RIVALS, limits, turned
 from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.steps import Codebook, Quantize, Recover
 
 if TYPE_CHECKING:
     from explorer.workbench import Workbench
 
+WHOLE = ("rank", "n", "bits")
+"""Knobs that stand at whole numbers."""
 CURVE_POINTS = 41
 RANK_POINTS = 32
 
@@ -22,22 +25,26 @@ def own_field(step: Step) -> str:
     """The knob that a step sets."""
     if isinstance(step, Prune):
         return "n" if step.pattern == "n:m" else "sparsity"
+    if isinstance(step, (Quantize, Codebook)):
+        return "bits"
     return "rank" if isinstance(step, LowRank) and step.rank is not None else "energy"
 
 
 def turner(recipe: Recipe, position: int, field: str) -> Callable[[float], Recipe]:
     """The recipe as a function of one knob; the knob that says the same in other words is let go."""
     step = recipe[position]
-    if field not in type(step).model_fields or field not in (*RIVALS, "n"):
+    if isinstance(step, Recover) or field not in type(step).model_fields or field not in (*RIVALS, "n", "bits"):
         raise ExplorerError(
             f'a {step.label} step has no knob "{field}"',
             where="curve",
-            instead="use sparsity, threshold, n, rank or energy",
+            instead="use sparsity, threshold, n, rank, energy or bits",
         )
+    later = [step.change(enabled=False) if isinstance(step, Recover) else step for step in recipe.steps[position:]]
+    untrained = Recipe([*recipe.steps[:position], *later])  # no point of a curve waits for a training of its own
 
     def at(value: float) -> Recipe:
-        fields: dict[str, Any] = {field: int(value) if field in ("rank", "n") else value, "enabled": True}
-        return recipe.replace(position, turned(step, **fields))
+        fields: dict[str, Any] = {field: int(value) if field in WHOLE else value, "enabled": True}
+        return untrained.replace(position, turned(step, **fields))
 
     return at
 
@@ -45,6 +52,9 @@ def turner(recipe: Recipe, position: int, field: str) -> Callable[[float], Recip
 def positions(bench: Workbench, recipe: Recipe, position: int, field: str) -> tuple[float, ...]:
     """Where the curve of a knob is measured by default, in ascending order."""
     step = recipe[position]
+    if isinstance(step, (Quantize, Codebook)):
+        low, high = limits(type(step), "bits")
+        return tuple(float(bits) for bits in range(int(low or 1), int(high or 8) + 1))
     if field == "n" and isinstance(step, Prune):
         return tuple(range((step.m or 4) + 1))
     if field == "rank":

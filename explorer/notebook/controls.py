@@ -11,11 +11,14 @@ from explorer.figures.pictures import pattern_svg
 from explorer.knobs import globs_from, globs_worth_offering, is_rare, limits, overrides_from, overrides_text, turned
 from explorer.names import CRITERIA, FACTORISATIONS, PATTERNS
 from explorer.notebook.jupyter import ipywidgets
-from explorer.recipe import LowRank, Prune, Step
+from explorer.recipe import Prune, Step
+from explorer.steps import LEARNED, GradualPrune
 from explorer.workbench import Workbench
 
 REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS}
 WORDS = {"global": "across all layers", "matrix": "inside each matrix"}
+MAY_BE_EMPTY = ("rest", "batch_size", "until")
+"""Numbers that may be left out, where nothing else says what they stand at."""
 LABEL = {"description_width": "88px"}
 WIDE = {"width": "98%"}
 
@@ -79,8 +82,10 @@ class StepControls:
         """A field's value as its widget holds it."""
         if name in ("layers", "exclude"):
             return ", ".join(value)
-        if name == "overrides":
+        if name in ("overrides", "teachers"):
             return overrides_text(value)
+        if name in MAY_BE_EMPTY:
+            return "" if value is None else f"{value:g}"
         return knob.value if value is None else value
 
     def _unfold(self, step: Step) -> None:
@@ -119,8 +124,10 @@ class StepControls:
             return globs_from(value) or ("*",)
         if name == "exclude":
             return globs_from(value)
-        if name == "overrides":
-            return overrides_from(value, whole=isinstance(self.step, LowRank))
+        if name in ("overrides", "teachers"):
+            return overrides_from(value, whole=name == "overrides" and not isinstance(self.step, Prune))
+        if name in MAY_BE_EMPTY:
+            return _number_or_none(value)
         return round(value, 6) if isinstance(value, float) else value
 
     # -- making them ----------------------------------------------------------------------------------------------
@@ -160,6 +167,8 @@ class StepControls:
         registry = REGISTRIES[name]
         listed = get_args(annotation) if get_origin(annotation) is Literal else registry.names()
         options = [(registry[option].label, option) for option in listed]
+        if name == "criterion" and isinstance(self.step, GradualPrune):
+            options.append((LEARNED, LEARNED))
         if name != "pattern":
             return self._widgets.Dropdown(options=options, layout=WIDE, **words)
         tips = [registry[option].help for option in listed]
@@ -169,6 +178,13 @@ class StepControls:
     def _number(self, name: str, words: dict[str, Any]) -> Any:
         widgets = self._widgets
         low, high = limits(type(self.step), name)
+        kinds = get_args(type(self.step).model_fields[name].annotation) or (
+            type(self.step).model_fields[name].annotation,
+        )
+        if name in MAY_BE_EMPTY:
+            return widgets.Text(placeholder="empty", continuous_update=False, layout={"width": "200px"}, **words)
+        if float in kinds and high != 1 and name != "threshold":
+            return widgets.FloatText(step=0.001 if name == "learning_rate" else 1.0, layout={"width": "200px"}, **words)
         still = {"continuous_update": False, "layout": WIDE, **words}
         if name == "threshold":
             return widgets.FloatSlider(min=0.0, max=1.0, step=0.001, readout_format=".4f", **still)
@@ -179,6 +195,17 @@ class StepControls:
             return widgets.FloatSlider(min=low or 0.0, max=1.0, step=0.001, readout_format=".1%", **still)
         highest = 2**31 - 1 if high is None else int(high)
         return widgets.BoundedIntText(min=int(low or 0), max=highest, layout={"width": "200px"}, **words)
+
+
+def _number_or_none(text: str) -> float | None:
+    """A typed number; nothing typed is None."""
+    if not text.strip():
+        return None
+    try:
+        number = float(text)
+    except ValueError as problem:
+        raise ExplorerError(f'"{text}" is no number', instead="type a number, or nothing") from problem
+    return int(number) if number == int(number) else number
 
 
 def step_value(step: Step, name: str) -> Any:

@@ -7,7 +7,8 @@ from explorer.evaluation.quality import Quality
 from explorer.figures.html import Markup, Tile, escaped, folded, joined, tiles, toned, warning
 from explorer.figures.palette import EITHER
 from explorer.figures.result_views import change_sentence, kept_table, quality_tile, size_tiles, work_tile
-from explorer.figures.words import metric_label
+from explorer.figures.words import metric_label, metric_text
+from explorer.recovery.job import RecoveryJob
 from explorer.variant import Variant
 
 
@@ -57,3 +58,15 @@ def messages(message: str, variant: Variant) -> Markup:
     """The last error, and what the plan warns of."""
     told = [warning(f"Step {item.step + 1}: {item.text}") for item in variant.plan.warnings]
     return joined([warning(message), *told] if message else told)
+
+
+def learning_words(job: RecoveryJob) -> str:
+    """How far a recovery is, in a line."""
+    if job.waiting:
+        return "waits for another recovery to end"
+    found = [look.quality for look in job.looks if look.quality is not None]
+    now = (
+        f"{metric_label(found[-1].primary).lower()} {metric_text(found[-1].primary, found[-1].value)}" if found else ""
+    )
+    left = "" if job.seconds_left is None else f"about {max(1, round(job.seconds_left))} s left"
+    return ", ".join(filter(None, (left, now, f"learns from the {job.source} split" if job.source else "")))

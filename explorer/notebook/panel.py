@@ -14,12 +14,15 @@ from explorer.evaluation.quality import Quality
 from explorer.figures.examples import Face, faces_of, strip_html
 from explorer.figures.html import joined, quiet
 from explorer.jobs import CurveJob, Job
+from explorer.knobs import NEW_STEPS
 from explorer.notebook.controls import StepControls
-from explorer.notebook.numbers import headline, layers, messages
+from explorer.notebook.numbers import headline, layers, learning_words, messages
 from explorer.notebook.places import FIGURE_HEIGHT, Moves, Places
 from explorer.notebook.step_figures import amounts, start_curve, step_figure
 from explorer.notebook.trail import Trail
-from explorer.recipe import Prune, Recipe, Step
+from explorer.recipe import Prune, Recipe, Step, as_recipe
+from explorer.recovery.pursuit import Pursuit
+from explorer.steps import Recover
 from explorer.variant import Variant
 from explorer.workbench import Workbench
 
@@ -42,8 +45,9 @@ class LivePanel:
 
     def __init__(self, bench: Workbench, recipe: Recipe | None = None) -> None:
         self.bench = bench
-        self.recipe = recipe if recipe is not None and len(recipe) else Recipe([Prune(sparsity=0.0)])
-        self.variant: Variant = bench.compress(self.recipe)
+        asked = recipe if recipe is not None and len(recipe) else Recipe([Prune(sparsity=0.0)])
+        self.variant: Variant = self._compressed(asked)
+        self.recipe = self.variant.recipe
         self.controls: list[StepControls] = []
         self.message = ""
         self._lock = threading.RLock()
@@ -55,7 +59,18 @@ class LivePanel:
         self._job: Job | None = None
         self._curve: CurveJob | None = None
         self._former: Quality | None = None
-        moves = Moves(self.undo, self.redo, self._revisit, self._add, self._switch, self._shift, self._remove)
+        self._pursuit: Pursuit | None = None
+        moves = Moves(
+            self.undo,
+            self.redo,
+            self._revisit,
+            self._add,
+            self._switch,
+            self._shift,
+            self._remove,
+            self.recover,
+            self.stop,
+        )
         self._places = Places(bench.subject.title, bench.name, moves)
         self.widget = self._places.widget
         self._go(self.variant)
@@ -69,7 +84,7 @@ class LivePanel:
 
     def set(self, recipe: Any) -> None:
         """Go to a recipe, as if its knobs had been turned; raises `ExplorerError` and stays where that cannot be."""
-        self._go(self.bench.compress(recipe))
+        self._go(self._compressed(as_recipe(recipe)))
 
     def undo(self) -> None:
         """One step back on the way that was gone."""
@@ -89,6 +104,8 @@ class LivePanel:
         """Stop measuring and take the panel away."""
         with self._lock:
             self._turn += 1
+            if self._pursuit is not None:
+                self._pursuit.cancel()
             for work in (self._job, self._curve):
                 if work is not None and not work.finished:
                     work.cancel()
@@ -114,14 +131,75 @@ class LivePanel:
             self._draw_results()
             threading.Thread(target=self._watch, args=(self._turn, job), daemon=True).start()
 
+    def _compressed(self, recipe: Recipe) -> Variant:
+        """The variant of a recipe, of which training steps that are not known yet are off: knobs never wait."""
+        self.bench.plan(recipe)
+        return self.bench.compress(self.bench.coach.settled(recipe))
+
+    # -- recovering -----------------------------------------------------------------------------------------------
+
+    def recover(self, step: Recover | None = None) -> None:
+        """Recover what the knobs stand at, in the background; the panel goes there when it is done."""
+        place = len(self.recipe) - 1
+        last = self.recipe[place] if len(self.recipe) else None
+        if step is None and isinstance(last, Recover) and not last.enabled:
+            self._pursue(self.recipe.replace(place, last.change(enabled=True, until=None)))
+        else:
+            self._pursue(Recipe([*self.recipe, step if step is not None else NEW_STEPS["recover"]]))
+
+    def stop(self) -> None:
+        """Stop the recovery that runs; the best so far is kept."""
+        if self._pursuit is not None:
+            self._pursuit.stop()
+
+    def wait_recovered(self, timeout: float = 600.0) -> bool:
+        """Wait until no recovery runs any more; says whether that is so."""
+        until = time.monotonic() + timeout
+        while self._pursuit is not None and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return self._pursuit is None
+
+    def _pursue(self, recipe: Recipe) -> None:
+        if self._pursuit is not None:
+            self._failed(ExplorerError("a recovery is running", instead="stop it, or wait until it is done"))
+            return
+        try:
+            self._pursuit = Pursuit(self.bench, recipe, self.recipe)
+        except ExplorerError as problem:
+            self._failed(problem)
+            return
+        threading.Thread(target=self._watch_recovery, args=(self._pursuit,), daemon=True).start()
+
+    def _watch_recovery(self, pursuit: Pursuit) -> None:
+        """Show how far the recovery is; at its end go to what it led to."""
+        try:
+            while not pursuit.advance():
+                job = pursuit.job
+                if job is not None:
+                    self._places.show_learning(job.share, learning_words(job))
+                    job.wait(POLL_SECONDS)
+            told = " ".join(pursuit.notes)
+            variant = self.bench.compress(pursuit.wanted)
+            if self.recipe == pursuit.start:
+                self._go(variant)
+            else:
+                self._trail.meet(pursuit.wanted, variant.size)
+                told = "The recovery is done: choose it in the list of visits."
+            self._places.show_learning(None, told)
+        except ExplorerError as problem:
+            self._places.show_learning(None, "")
+            self._failed(problem)
+        finally:
+            self._pursuit = None
+
     def _follow(self, recipe: Recipe | None) -> None:
         if recipe is not None:
-            self._go(self.bench.compress(recipe), remember=False)
+            self._go(self._compressed(recipe), remember=False)
 
     def _try(self, recipe: Recipe, step: int | None = None) -> None:
         """Go there from a button: an error becomes a message, and the state stays."""
         try:
-            self._go(self.bench.compress(recipe), step=step)
+            self._go(self._compressed(recipe), step=step)
         except ExplorerError as problem:
             self._show_controls()
             self._failed(problem)
@@ -131,7 +209,7 @@ class LivePanel:
         self._places.message.value = messages(self.message, self.variant)
 
     def _step_changed(self, position: int, step: Step) -> None:
-        self._go(self.bench.compress(self.recipe.replace(position, step)), step=position)
+        self._go(self._compressed(self.recipe.replace(position, step)), step=position)
 
     def _revisit(self, place: int) -> None:
         self._try(self._trail.visits[place].recipe)
@@ -140,7 +218,12 @@ class LivePanel:
         self._try(Recipe([*self.recipe, step]), step=len(self.recipe))
 
     def _switch(self, position: int, on: bool) -> None:
-        self._try(self.recipe.replace(position, self.recipe[position].change(enabled=on)))
+        wanted = self.recipe.replace(position, self.recipe[position].change(enabled=on))
+        if on and not self.bench.coach.ready(wanted):
+            self._show_controls()
+            self._pursue(wanted)
+            return
+        self._try(wanted)
 
     def _remove(self, position: int) -> None:
         self._try(Recipe(step for at, step in enumerate(self.recipe) if at != position))
@@ -227,7 +310,10 @@ class LivePanel:
             dense = self._dense.quality
             value = dense.value if dense is not None and dense.complete else None
             figure = step_figure(self.bench, self.recipe, self._step, points, value, FIGURE_HEIGHT)
-            self._places.picture.show(figure)
+            if figure is None:
+                self._places.picture.clear()
+            else:
+                self._places.picture.show(figure)
 
     def _show_controls(self) -> None:
         """Set the knobs to the recipe; they are made anew only where the kinds of steps changed."""

@@ -15,6 +15,7 @@ from explorer.notebook.jupyter import FigurePlace, ipywidgets
 from explorer.recipe import Step
 
 FIGURE_HEIGHT = 400
+RECOVER_TIP = "Train a little, with the zeros, ranks and codes kept: usually most of the loss comes back"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Moves:
     switch: Callable[[int, bool], None]
     shift: Callable[[int, int], None]
     remove: Callable[[int], None]
+    recover: Callable[[], None]
+    stop: Callable[[], None]
 
 
 class Places:
@@ -49,7 +52,13 @@ class Places:
         adds = [self._button(f"Add {s.label.lower()}", s.help, partial(moves.add, s)) for s in NEW_STEPS.values()]
         heading = widgets.HTML(f'<b>{escaped(title)}</b> <span style="{QUIET}">{escaped(name)}</span>')
         back = widgets.HBox([widgets.HTML("<b>Where you have been</b>"), self.undo, self.redo])
-        left = [self.steps, widgets.HBox(adds), self.picture.widget]
+        self.recover = self._button("Recover", RECOVER_TIP, moves.recover)
+        self.stop = self._button("Stop", "Stop now and keep the best so far", moves.stop)
+        self.progress = widgets.FloatProgress(min=0.0, max=1.0, layout={"width": "240px"})
+        self.told = widgets.HTML()
+        self.learning = widgets.HBox([self.recover, self.stop, self.progress, self.told])
+        self.show_learning(None, "")
+        left = [self.steps, self.learning, widgets.HBox(adds, layout={"flex_flow": "row wrap"}), self.picture.widget]
         sides = [
             widgets.VBox(left, layout={"flex": "3 1 430px", "overflow": "hidden"}),
             widgets.VBox([back, self.visits, self.layers], layout={"flex": "2 1 330px", "overflow": "hidden"}),
@@ -76,6 +85,14 @@ class Places:
             self.visits.value = current
 
         self._silently(put)
+
+    def show_learning(self, share: float | None, words: str) -> None:
+        """How far a recovery is (None: none runs), and what is to be said of it."""
+        running = share is not None
+        self.recover.layout.display = "none" if running else None
+        self.stop.layout.display = self.progress.layout.display = None if running else "none"
+        self.progress.value = share or 0.0
+        self.told.value = f'<span style="{QUIET}">{escaped(words)}</span>'
 
     def _silently(self, change: Callable[[], None]) -> None:
         self._setting = True

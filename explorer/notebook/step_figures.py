@@ -11,6 +11,7 @@ from explorer.figures.threshold import threshold_figure
 from explorer.jobs import CurveJob
 from explorer.names import CRITERIA
 from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.steps import Codebook, Quantize, Recover
 from explorer.workbench import Workbench
 
 
@@ -23,6 +24,8 @@ def knob_of(step: Step) -> str:
     """The field whose accuracy curve is drawn with the step."""
     if isinstance(step, LowRank):
         return "rank"
+    if isinstance(step, (Quantize, Codebook)):
+        return "bits"
     if isinstance(step, Prune) and step.pattern == "n:m":
         return "n"
     return "threshold" if has_threshold(step) else "sparsity"
@@ -60,8 +63,13 @@ def drawn_matrix(bench: Workbench, step: Step) -> str:
 def step_figure(
     bench: Workbench, recipe: Recipe, position: int, curve: Sequence[Any], dense: float | None, height: int
 ) -> Any:
-    """The Plotly figure of the step at `position`, with the points of its curve that are known."""
+    """The Plotly figure of the step at `position`, with the points of its curve that are known.
+
+    None for a training step: its curves are drawn while it runs.
+    """
     step = recipe[position]
+    if isinstance(step, Recover):
+        return None
     given: dict[str, Any] = {
         "curve": curve,
         "dense": dense,
@@ -73,6 +81,9 @@ def step_figure(
         spectrum = bench.spectrum(drawn_matrix(bench, step), recipe, position)
         rank = step.rank if step.rank is not None else spectrum.rank_for(step.energy or 1.0)
         return spectrum_figure(spectrum, min(rank, len(spectrum.values)), **given)
+    if isinstance(step, (Quantize, Codebook)):
+        axis = "Bits of an index into shared values" if isinstance(step, Codebook) else "Bits of a weight"
+        return knob_figure(given.pop("curve"), float(step.bits), axis=axis, span=(1.0, 8.0), **given)
     assert isinstance(step, Prune)
     if not has_threshold(step):
         grouped = step.pattern == "n:m"

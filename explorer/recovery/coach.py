@@ -65,6 +65,14 @@ class Coach:
                 first = at
         return first
 
+    def settled(self, recipe: Recipe) -> Recipe:
+        """The recipe with every training step off whose outcome is not known: what can be shown at once."""
+        place = self.waiting_for(recipe)
+        if place is None:
+            return recipe
+        later = [step.change(enabled=False) if isinstance(step, Recover) else step for step in recipe.steps[place:]]
+        return Recipe([*recipe.steps[:place], *later])
+
     # -- trainings -------------------------------------------------------------------------------------------------
 
     def train(self, step: Recover, before: Stand, steps: str) -> Stand:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -154,13 +155,16 @@ class Training:
         return Trained(forms, rest, self._epoch(best.step), self._epoch(done), note)
 
     def pace(self, steps: int) -> float:
-        """Seconds that one training step takes, its share of the looks included; measured on `steps` of them."""
-        began = time.perf_counter()
-        self._watched([1.0])
-        looked = time.perf_counter()
-        for _ in range(steps):
+        """Seconds that one training step takes, its share of the looks included: medians, after a first try."""
+        looking, stepping = [], []
+        for _ in range(steps + 1):
+            began = time.perf_counter()
             self._step()
-        return (time.perf_counter() - looked) / steps + (looked - began) * (LOOKS + 1) / self.steps
+            stepped = time.perf_counter()
+            self._watched([1.0])
+            stepping.append(stepped - began)
+            looking.append(time.perf_counter() - stepped)
+        return median(stepping[1:]) + median(looking[1:]) * (LOOKS + 1) / self.steps
 
     def _step(self) -> float:
         """One step of the optimiser; returns the loss."""

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.recipe import LowRank, Prune
+from explorer.steps import Codebook, Quantize
 from explorer.web import chart
 from explorer.web.controls import help_of
 from explorer.web.state import Session, act
@@ -119,6 +120,8 @@ def take(session: Session, step_id: int, key: str) -> None:
             change_step(session, step_id, energy=_energy_for(spectrum, rank))
         else:
             change_step(session, step_id, rank=rank)
+    elif isinstance(step, (Quantize, Codebook)):
+        change_step(session, step_id, bits=round(place))
     elif isinstance(step, Prune) and step.pattern == "n:m":
         change_step(session, step_id, n=round(place))
     elif isinstance(step, Prune) and chart.is_share_axis(step):

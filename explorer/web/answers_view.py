@@ -12,18 +12,20 @@ from explorer.web import markup
 from explorer.web.looks import Views, sentence
 
 
-def answers_html(look: Views, answers: Sequence[Answer], dense: Sequence[Answer]) -> str:
-    """The strip: `answers` of the variant and those of the dense model, empty while they are not there yet."""
+def answers_html(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer] = ()) -> str:
+    """The strip: `answers` of the variant and those of the dense model, empty while they are not there yet.
+
+    before: those before a recovery: what differed then and is the dense model's answer again has come back.
+    """
     if look.kind == "image":
-        cells = [_image(look, answers, dense, place) for place in range(len(look.faces))]
+        cells = [_image(look, answers, dense, before, place) for place in range(len(look.faces))]
         return f'<div class="ce-strip">{"".join(cells)}</div>'
     if look.kind == "table":
         return _table(look, answers, dense)
     if look.kind == "story":
         return _story(look, answers, dense)
-    return (
-        f'<div class="ce-lines">{"".join(_line(look, answers, dense, place) for place in range(len(look.faces)))}</div>'
-    )
+    lines = [_line(look, answers, dense, before, place) for place in range(len(look.faces))]
+    return f'<div class="ce-lines">{"".join(lines)}</div>'
 
 
 def _at(answers: Sequence[Answer], place: int) -> Answer | None:
@@ -36,16 +38,28 @@ def _was(answers: Sequence[Answer], dense: Sequence[Answer], place: int) -> str:
     return before.label if now is not None and before is not None and now.label != before.label else ""
 
 
+def _back(answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer], place: int) -> str:
+    """What the variant said before a recovery, where it now says what the dense model does again, else ''."""
+    broken = _was(before, dense, place)
+    then = _at(before, place)
+    return then.label if broken and then is not None and not _was(answers, dense, place) else ""
+
+
 def _sure(answer: Answer) -> str:
     """How sure the model is, in the words that the task has for it."""
     return answer.detail or ("" if answer.probability is None else share_text(answer.probability, 0))
 
 
-def _image(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], place: int) -> str:
+def _image(
+    look: Views, answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer], place: int
+) -> str:
     answer, was, truth = _at(answers, place), _was(answers, dense, place), look.truths[place]
+    back = _back(answers, dense, before, place) if answer is not None else ""
     words = "&nbsp;" if answer is None else f"{escape(answer.label)}<span>{escape(_sure(answer))}</span>"
     if was:
         note = f'<div class="was">was {escape(was)}</div>'
+    elif back:
+        note = f'<div class="was back">back from {escape(back)}</div>'
     elif answer is not None and answer.right is False:
         note = f'<div class="was quiet">truth {escape(truth)}</div>'
     else:
@@ -53,7 +67,7 @@ def _image(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], plac
     return markup.picture(look.faces[place], truth, words, note, flipped=bool(was))
 
 
-def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], place: int) -> str:
+def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer], place: int) -> str:
     answer, was = _at(answers, place), _was(answers, dense, place)
     if answer is None:
         return markup.line(look.faces[place], "")
@@ -61,6 +75,8 @@ def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], place
     reply = f"<b>{escape(answer.detail)}</b>" if answer.detail else f"<b>{escape(answer.label)}</b> {_sure(answer)}"
     if was:
         reply += f" <em>was {escape(was)}</em>"
+    elif back := _back(answers, dense, before, place):
+        reply += f' <em class="back">back from {escape(back)}</em>'
     elif answer.right is False:
         reply += f" · truth {escape(look.truths[place])}"
     return markup.line(look.faces[place], reply, flipped=bool(was))

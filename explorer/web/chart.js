@@ -61,13 +61,15 @@ function along(state, place) {
 function placeAt(state, pixel) {
   const inner = state.width - LEFT - RIGHT, data = state.data;
   const raw = data.offset - shift(data) + (pixel - LEFT) / inner * (data.last - data.offset + data.tail);
-  const least = data.kind === "rank" ? 1 : 0;
+  const least = leastPlace(data);
   return Math.min(data.last, Math.max(least, Math.round(raw)));
 }
 // A rank stands at the right edge of its bar: what is left of the line is kept.
-const shift = (data) => data.kind === "rank" ? 0.5 : 0;
+const isStepped = (data) => data.kind === "rank" || data.kind === "bits";
+const shift = (data) => isStepped(data) ? 0.5 : 0;
+const leastPlace = (data) => data.least ?? (data.kind === "rank" ? 1 : 0);
 // The value on the axis that belongs to a position, and back.
-const valueAt = (data, place) => data.kind === "rank" || data.kind === "kept" ? place : data.kind === "share" ? place / data.last : data.upper * place / data.last;
+const valueAt = (data, place) => isStepped(data) || data.kind === "kept" ? place : data.kind === "share" ? place / data.last : data.upper * place / data.last;
 
 function draw(state) {
   const { root, data } = state;
@@ -178,6 +180,9 @@ function wordsOf(state) {
     lines.push(`rank ${Math.round(place)} of ${data.last}`);
     if (share !== null) lines.push(`${percent(share)} of the energy`);
     if (data.breakEven !== null) lines.push(place < data.breakEven ? `${percent(Math.round(place) / data.breakEven)} of the numbers` : "two thin matrices would be larger");
+  } else if (data.kind === "bits") {
+    lines.push(`${Math.round(place)} bits`);
+    lines.push(`${grouped(2 ** Math.round(place))} different values at most`);
   } else if (data.kind === "kept") {
     lines.push(`${Math.round(place)} of every ${data.last} kept`);
     lines.push(`${percent(data.shares[Math.round(place)])} of the weights goes`);
@@ -212,7 +217,7 @@ function lineParts(state) {
 function drawLine(state) {
   const { data } = state, { line, dot, handle, words } = lineParts(state);
   const x = along(state, state.place + shift(data));
-  const [first, second] = data.kind === "rank" || data.kind === "kept" ? ["kept", "gone"] : ["gone", "kept"];
+  const [first, second] = isStepped(data) || data.kind === "kept" ? ["kept", "gone"] : ["gone", "kept"];
   state.clips[first].setAttribute("x", 0); state.clips[first].setAttribute("width", Math.max(0, x - 0.75));
   state.clips[second].setAttribute("x", x - 0.75); state.clips[second].setAttribute("width", Math.max(0, state.width - x + 0.75));
   line.setAttribute("x1", x); line.setAttribute("x2", x);
@@ -273,7 +278,7 @@ function listen(state) {
     if (!(event.key in steps)) return;
     event.preventDefault();
     if (state.pending === null) state.pending = data.version;
-    move(Math.min(data.last, Math.max(data.kind === "rank" ? 1 : 0, Math.round(state.place) + steps[event.key])));
+    move(Math.min(data.last, Math.max(leastPlace(data), Math.round(state.place) + steps[event.key])));
     clearTimeout(state.timer);
     state.timer = setTimeout(commit, 280);
   });

@@ -16,8 +16,9 @@ import streamlit as st
 
 from explorer.figures.words import counted, is_share, metric_label, number_text
 from explorer.jobs import CurveJob
-from explorer.knobs import removed_by_groups
+from explorer.knobs import limits, removed_by_groups
 from explorer.recipe import LowRank, Prune, Step
+from explorer.steps import Codebook, Quantize
 from explorer.web.state import Session
 
 POSITIONS = 640
@@ -132,8 +133,32 @@ def kept_data(session: Session, step: Prune) -> dict[str, Any]:
     }
 
 
+def bits_data(session: Session, step: Quantize | Codebook) -> dict[str, Any]:
+    """The chart of a coding step: the axis is how many bits each weight (or its index) takes."""
+    low, high = limits(type(step), "bits")
+    least, last = int(low or 1), int(high or 8)
+    return {
+        **_common(session),
+        "kind": "bits",
+        "last": last,
+        "least": least,
+        "offset": 0.5,
+        "tail": 0.5,
+        "upper": float(last),
+        "place": float(step.bits),
+        "total": last,
+        "bars": [[bits - 0.5, bits + 0.5, float(bits)] for bits in range(1, last + 1)],
+        "ticks": [[bits, str(bits)] for bits in range(least, last + 1)],
+        "noun": "values",
+        "axis": "bits of an index into shared values" if isinstance(step, Codebook) else "bits of a weight",
+        "label": "Bits",
+    }
+
+
 def curve_values(step: Step, data: dict[str, Any]) -> tuple[str, list[float]]:
     """Which field the accuracy curve moves, and through which values."""
+    if data["kind"] == "bits":
+        return "bits", [float(bits) for bits in range(int(data["least"]), int(data["last"]) + 1)]
     if isinstance(step, Prune):
         if data["kind"] == "kept":
             return "n", [float(place) for place in range(int(data["last"]) + 1)]
@@ -183,7 +208,9 @@ def add_curve(data: dict[str, Any], curve: CurveJob | None, spectrum: Any = None
     points: Sequence[Any] = () if curve is None else list(curve.points)
     rows = []
     for point in points:
-        if data["kind"] == "rank":
+        if data["kind"] == "bits":
+            place = float(point.x)
+        elif data["kind"] == "rank":
             place = (
                 float(spectrum.rank_for(point.x)) if curve is not None and curve.field == "energy" else float(point.x)
             )

@@ -7,6 +7,7 @@ import streamlit as st
 from explorer.web import headline, knobs, strip
 from explorer.web import results as right_column
 from explorer.web.parts import polled, safely
+from explorer.web.recovery_card import recovery_card
 from explorer.web.state import QUICK, current, part, run_again, write_link
 from explorer.web.step_chart import stop_other_curves
 
@@ -40,6 +41,8 @@ def steps() -> None:
     part("knobs")
     session = current()
     knobs.step_cards(session)
+    recovery_card(session)
+    knobs.add_row(session)
     stop_other_curves(session)
     write_link(session)
 

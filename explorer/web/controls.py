@@ -9,10 +9,14 @@ import streamlit as st
 from explorer.knobs import globs_worth_offering, limits, overrides_text
 from explorer.names import CRITERIA, FACTORISATIONS, PATTERNS
 from explorer.recipe import Step
+from explorer.steps import LEARNED, GradualPrune
 from explorer.web.state import Session, act
 from explorer.web.step_moves import read
 
 REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS}
+FINE = ("learning_rate", "l1", "group_l1", "weight_decay")
+"""Small numbers: they move in thousandths."""
+DICT_EXAMPLES = {"teachers": "prune,sparsity=0.3=0.5"}
 WORDS = {"global": "model-wide", "matrix": "per matrix"}
 
 
@@ -35,25 +39,42 @@ def control(session: Session, step_id: int, step: Step, name: str) -> None:
     if name in ("layers", "exclude"):
         _layer_choice(session, step, name, given)
     elif name in REGISTRIES:
-        _registry_choice(name, field.annotation, given)
+        _registry_choice(step, name, given)
     elif get_origin(field.annotation) is Literal:
         st.selectbox(
             options=list(get_args(field.annotation)), format_func=lambda option: WORDS.get(option, option), **given
         )
     elif get_origin(field.annotation) is dict:
-        st.text_input(placeholder="blocks.0.*=0.3, head=off", **given)
+        st.text_input(placeholder=DICT_EXAMPLES.get(name, "blocks.0.*=0.3, head=off"), **given)
     else:
-        low, high = limits(type(step), name)
-        st.number_input(min_value=int(low or 0), max_value=None if high is None else int(high), step=1, **given)
+        _number(step, name, given)
 
 
-def _registry_choice(name: str, annotation: Any, given: dict[str, Any]) -> None:
-    registry = REGISTRIES[name]
+def _number(step: Step, name: str, given: dict[str, Any]) -> None:
+    """A number: a slider for a share, else a field; one that may be empty can be emptied."""
+    annotation = type(step).model_fields[name].annotation
+    kinds = get_args(annotation) or (annotation,)
+    low, high = limits(type(step), name)
+    if float not in kinds:
+        most = None if high is None else int(high)
+        st.number_input(min_value=int(low or 0), max_value=most, step=1, **given)
+    elif high == 1:
+        st.slider(min_value=0.0, max_value=1.0, step=0.01, **given)
+    else:
+        highest = None if high is None else float(high)
+        step_size, shape = (0.001, "%.4f") if name in FINE else (1.0, "%.4g") if name == "epochs" else (0.1, "%.4g")
+        st.number_input(min_value=float(low or 0), max_value=highest, step=step_size, format=shape, **given)
+
+
+def _registry_choice(step: Step, name: str, given: dict[str, Any]) -> None:
+    annotation, registry = type(step).model_fields[name].annotation, REGISTRIES[name]
     allowed = get_args(annotation) if get_origin(annotation) is Literal else registry.names()
     options = [option for option in allowed if option in registry.names()]
+    if name == "criterion" and isinstance(step, GradualPrune):
+        options.append(LEARNED)
 
     def label(option: str) -> str:
-        return str(registry[option].label)
+        return str(registry[option].label) if option in registry.names() else option
 
     if name == "pattern":
         st.segmented_control(options=options, format_func=label, required=True, **given)

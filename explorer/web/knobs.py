@@ -12,7 +12,8 @@ from explorer.figures.pictures import pattern_address
 from explorer.figures.words import share_text
 from explorer.knobs import NEW_STEPS, is_rare, removed_by_groups
 from explorer.names import PATTERNS
-from explorer.recipe import STEPS, Prune, Step
+from explorer.recipe import STEPS, LowRank, Prune, Step
+from explorer.steps import Recover
 from explorer.web import markup, step_moves
 from explorer.web.controls import control, help_of
 from explorer.web.results import is_dark
@@ -21,12 +22,14 @@ from explorer.web.step_chart import DRAWN_FIELDS, step_chart
 
 PLACED = (*DRAWN_FIELDS, "enabled", "pattern", "n", "m")
 """Fields that have a place of their own on the card."""
+A_ROW = 4
+"""So many controls stand side by side at most."""
 IDLE_IN_GROUPS = ("scope", "overrides")
 """Fields that mean nothing for N:M: each group competes for itself, and N and M set the amount."""
 
 
 def step_cards(session: Session) -> None:
-    """Draw one card a step, and the row that adds one."""
+    """Draw one card a step."""
     trail = session.trail
     plan = session.bench.plan(session.recipe)
     for position, (step_id, step) in enumerate(zip(trail.now.ids, session.recipe, strict=True)):
@@ -43,6 +46,10 @@ def step_cards(session: Session) -> None:
         with st.container(key="card-empty"):
             words = "This is the dense model. Add a step below: pruning is a good first one."
             st.html(f'<div class="ce-empty"><b>Nothing is changed yet</b>{words}</div>')
+
+
+def add_row(session: Session) -> None:
+    """The row that adds a step."""
     with st.container(key="card-add", horizontal=True, vertical_alignment="center", gap="small"):
         st.html('<span class="ce-quiet">Add a step</span>', width="content")
         for kind, new in NEW_STEPS.items():
@@ -77,16 +84,23 @@ def _small(label: str, step_id: int, move: Any, words: str, disabled: bool = Fal
 def _body(session: Session, step_id: int, step: Step) -> None:
     if isinstance(step, Prune):
         _pattern_row(session, step_id, step)
-    step_chart(session, step_id, step)
+    if not isinstance(step, Recover):
+        step_chart(session, step_id, step)
     useless = IDLE_IN_GROUPS if isinstance(step, Prune) and step.pattern == "n:m" else ()
-    names = [
-        name for name in type(step).model_fields if name not in (*PLACED, *useless) and not is_rare(type(step), name)
-    ]
+    placed = PLACED if isinstance(step, (Prune, LowRank)) else ("enabled",)
+    fields = [name for name in type(step).model_fields if name not in useless]
+    names = [name for name in fields if name not in placed and not is_rare(type(step), name)]
+    names.sort(key=lambda name: name == "layers")
+    while len(names) > A_ROW:  # the last row holds the layers and what is rare
+        for column, name in zip(st.columns(A_ROW - 1, vertical_alignment="bottom"), names[: A_ROW - 1], strict=True):
+            with column:
+                control(session, step_id, step, name)
+        names = names[A_ROW - 1 :]
     columns = st.columns([1] * (len(names) - 1) + [1.6, 0.75], vertical_alignment="bottom")
-    for column, name in zip(columns, sorted(names, key=lambda name: name == "layers"), strict=False):
+    for column, name in zip(columns, names, strict=False):
         with column:
             control(session, step_id, step, name)
-    rare = [name for name in type(step).model_fields if is_rare(type(step), name) and name not in useless]
+    rare = [name for name in fields if is_rare(type(step), name)]
     with columns[-1], st.popover("More", width="stretch", help="Options that are seldom needed."):
         for name in rare:
             control(session, step_id, step, name)

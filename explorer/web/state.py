@@ -12,6 +12,7 @@ import streamlit as st
 from explorer.errors import ExplorerError
 from explorer.jobs import CurveJob, Job
 from explorer.recipe import Prune, Recipe
+from explorer.recovery.pursuit import Pursuit
 from explorer.web.workbenches import FIRST, LatencyJob, dense_job, known_samples, workbench
 from explorer.workbench import Workbench
 
@@ -54,6 +55,8 @@ class Trail:
     left: dict[Recipe, Job] = field(default_factory=dict)  # of visits that the next move interrupted: partial numbers
     sizes: dict[Recipe, int] = field(default_factory=dict)  # bytes of the results that were visited
     resumed: Recipe | None = None  # the one of them that is measured to its end now
+    pursuit: Pursuit | None = None  # the recovery that runs, and the recipe that it leads to
+    recovered: str = ""  # what is to be said about the last one
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)
 
@@ -164,14 +167,38 @@ class Session:
     # -- moves -----------------------------------------------------------------------------------------------------
 
     def go(self, recipe: Recipe, ids: tuple[int, ...] | None = None) -> None:
-        """Make `recipe` the one on screen: checked first, remembered for undo, measured in the background."""
+        """Make `recipe` the one on screen: checked first, remembered for undo, measured in the background.
+
+        A training step whose outcome is not known is switched off on the way: pages never wait for a training.
+        """
         self.bench.plan(recipe)  # raises before anything has changed
+        recipe = self.bench.coach.settled(recipe)
         trail = self.trail
         if recipe == trail.now.recipe and ids in (None, trail.now.ids):
             return
         trail.past = [*trail.past, trail.now][-MOST_UNDO:]
         trail.future = []
+        trail.recovered = ""
         self._arrive(self.moment(recipe, ids))
+
+    def pursue(self, recipe: Recipe) -> None:
+        """Train what `recipe` needs, in the background; it comes on screen when that is done."""
+        if self.trail.pursuit is not None:
+            raise ExplorerError("a recovery is running", instead="stop it, or wait until it is done")
+        self.trail.pursuit = Pursuit(self.bench, recipe, self.recipe)
+
+    def visit(self, recipe: Recipe) -> None:
+        """Put a recipe into the history without going there."""
+        if recipe not in self.trail.visits:
+            self.trail.visits.append(recipe)
+            self.trail.left[recipe] = self.bench.submit(recipe)
+
+    def ids_for(self, recipe: Recipe) -> tuple[int, ...]:
+        """The ids of the steps on screen, and new ones for steps that follow."""
+        ids = self.trail.now.ids[: len(recipe)]
+        missing = len(recipe) - len(ids)
+        self.next_id += missing
+        return (*ids, *range(self.next_id - missing, self.next_id))
 
     def undo(self) -> None:
         """Back to the state before the last move."""
@@ -209,6 +236,10 @@ class Session:
         fresh = sample not in self.trails
         if recipe is not None:
             self.go(recipe)
+            if self.recipe != recipe:  # a training of the link is not known here: it is done now
+                if self.trail.pursuit is not None:
+                    self.trail.pursuit.cancel()
+                self.trail.pursuit = Pursuit(bench, recipe, self.recipe)
             if fresh:  # nothing was done yet that undo could bring back
                 self.trail.past, self.trail.visits = [], [recipe]
             if self.trail.now.ids and self.trail.open_step not in self.trail.now.ids:
@@ -219,6 +250,7 @@ class Session:
         self.message = message
 
     def _arrive(self, moment: Moment) -> None:
+        moment = Moment(self.bench.coach.settled(moment.recipe), moment.ids)
         self.bench.compress(moment.recipe)  # first, so that an error comes before any change
         self._leave()
         trail = self.trail

@@ -7,6 +7,7 @@ from typing import Any
 
 from explorer.jobs import CurveJob
 from explorer.recipe import LowRank, Prune, Recipe, Step
+from explorer.steps import Codebook, Quantize, Recover
 from explorer.web import chart
 from explorer.web.amounts import prune_controls, rank_controls, shown_matrix, spectrum_choice, take
 from explorer.web.parts import polled, safely
@@ -15,6 +16,15 @@ from explorer.web.state import Session, act, current, run_again
 DRAWN_FIELDS = ("sparsity", "threshold", "rank", "energy")
 """The fields that the chart and its sliders stand for; the other controls are made from the step's fields."""
 CURVE_POLL = 0.4
+BLANK: dict[str, dict[str, Any]] = {
+    "n": {"n": 0},
+    "bits": {"bits": 8},
+    "rank": {"rank": 1, "energy": None},
+    "energy": {"rank": 1, "energy": None},
+    "threshold": {"threshold": None, "sparsity": 0.0},
+    "sparsity": {"threshold": None, "sparsity": 0.0},
+}
+"""What a step is without its knob: as long as that stays, so does its curve."""
 
 
 def step_chart(session: Session, step_id: int, step: Step) -> None:
@@ -46,6 +56,9 @@ def _draw(step_id: int) -> None:
     step = session.recipe[session.position(step_id)]
     data = _data(session, step_id, step)
     job = _curve(session, step_id, step, data)
+    after = session.recipe.steps[session.position(step_id) :]
+    if any(isinstance(later, Recover) and later.enabled for later in after):
+        data["curveLabel"] += ", before recovery"
     chart.add_curve(data, job, data.pop("spectrum", None))
     if session.recipe == Recipe([Prune(sparsity=0.0)]) and len(session.trail.visits) == 1:
         data["invite"] = "Where will it break? Drag this line."
@@ -60,6 +73,8 @@ def _data(session: Session, step_id: int, step: Step) -> dict[str, Any]:
     if isinstance(step, LowRank):
         spectrum = session.bench.spectrum(shown_matrix(session, step), session.recipe, position)
         return {**chart.spectrum_data(session, step, spectrum), "spectrum": spectrum}
+    if isinstance(step, (Quantize, Codebook)):
+        return chart.bits_data(session, step)
     assert isinstance(step, Prune)
     if step.pattern == "n:m":
         return chart.kept_data(session, step)
@@ -75,10 +90,7 @@ def _curve(session: Session, step_id: int, step: Step, data: dict[str, Any]) -> 
     """The curve of this knob: started after the first paint, kept until something else than the knob has changed."""
     position = session.position(step_id)
     field, values = chart.curve_values(step, data)
-    blank: dict[str, Any] = (
-        {"rank": 1, "energy": None} if isinstance(step, LowRank) else {"threshold": None, "sparsity": 0.0}
-    )
-    blank = {"n": 0} if field == "n" else blank
+    blank = BLANK[field]
     key = (session.recipe.replace(position, step.change(**blank)).active(), position, field, tuple(values))
     held = session.trail.curves.get(step_id)
     if held is not None and held[0] == key:

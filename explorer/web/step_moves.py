@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from explorer.knobs import NEW_STEPS, overrides_from, turned
-from explorer.recipe import LowRank, Prune, Recipe
+from explorer.recipe import Prune, Recipe
+from explorer.steps import Recover
 from explorer.web.state import Session
 
 
 def read(session: Session, step_id: int, name: str, control: str) -> None:
-    """Take a control's value into the step."""
-    change_step(session, step_id, **{name: _value(session, step_id, name, session.taken(control))})
+    """Take a control's value into the step; a training step that is switched on may have to be trained first."""
+    value = _value(session, step_id, name, session.taken(control))
+    place = session.position(step_id)
+    if name == "enabled" and value and isinstance(session.recipe[place], Recover):
+        wanted = session.recipe.replace(place, session.recipe[place].change(enabled=True))
+        if not session.bench.coach.ready(wanted):
+            session.pursue(wanted)
+            return
+    change_step(session, step_id, **{name: value})
 
 
 def change_step(session: Session, step_id: int, **fields: Any) -> None:
@@ -40,8 +48,10 @@ def _value(session: Session, step_id: int, name: str, value: Any) -> Any:
         return tuple(glob for glob in value if glob != "*" or not added)
     if name == "exclude":
         return tuple(value)
+    if name == "teachers":
+        return overrides_from(value, whole=False)
     if name == "overrides":
-        return overrides_from(value, whole=isinstance(step, LowRank))
+        return overrides_from(value, whole=not isinstance(step, Prune))
     return value
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import streamlit as st
 
 from explorer.figures.words import counted
+from explorer.recipe import Recipe
+from explorer.steps import Recover
 from explorer.web.answers_view import answers_html
 from explorer.web.changes_dialog import changes_button
 from explorer.web.headline import latest
@@ -45,8 +47,18 @@ def strip(session: Session) -> None:
             st.html(f'<span class="ce-quiet">{escape(_changes(session))}</span>', width="content")
             if look.kind != "story":
                 changes_button(session)
-        body = answers_html(look, answers or (), session.dense.answers or ())
+        body = answers_html(look, answers or (), session.dense.answers or (), _before_recovery(session))
         st.html(f'<div class="{"ce-old" if old else ""}">{body}</div>')
+
+
+def _before_recovery(session: Session) -> Any:
+    """The answers before the last step, where that was a recovery and they are known."""
+    active = session.recipe.active()
+    if not len(active) or not isinstance(active[len(active) - 1], Recover):
+        return ()
+    before = Recipe(active.steps[:-1])
+    known = [job for recipe, job in session.trail.jobs.items() if recipe.active() == before and job.answers]
+    return known[0].answers or () if known else ()
 
 
 def _answers(session: Session) -> tuple[Any, bool]:
