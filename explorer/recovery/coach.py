@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from explorer.recovery.objective import Teacher
 from explorer.recovery.progress import watch
 from explorer.recovery.training import Training
 from explorer.steps import GradualPrune, Recover
-from explorer.weights.install import Outfit, PrivateModel
+from explorer.weights.install import PrivateModel
 
 if TYPE_CHECKING:
     from explorer.workbench import Workbench
@@ -87,7 +88,7 @@ class Coach:
             job = self._jobs.get(key)
             if job is not None and not job.stopping and job.join():
                 return job
-            job = RecoveryJob(step, before, self._prepare, self._probe, self._keep)
+            job = RecoveryJob(step, before, self._prepare, partial(self._probe, before), self._keep)
             self._jobs[key] = job
             while len(self._jobs) > MOST_JOBS:
                 self._jobs.pop(next(iter(self._jobs)))
@@ -133,7 +134,7 @@ class Coach:
                 bench.subject,
                 matrices,
                 {**bench.dense_forms, **before.forms},
-                {**bench.dense_rest, **before.rest},
+                {**bench.dense_rest, **bench.worn(before).rest},  # without the biases of removed rows
                 chosen,
                 pruned,
                 self._teachers(step),
@@ -152,9 +153,10 @@ class Coach:
             found.append(Teacher(model, weight))
         return found
 
-    def _probe(self, training: Training) -> Job:
+    def _probe(self, before: Stand, training: Training) -> Job:
         forms, rest = training.trainee.forms()
-        return self._bench.probe(Outfit(forms, rest))
+        stand = Stand({**before.forms, **forms}, {**before.rest, **rest})
+        return self._bench.probe(self._bench.worn(stand))
 
 
 def until(recipe: Recipe, position: int) -> str:

@@ -38,8 +38,10 @@ def features(model: nn.Module, names: Sequence[str], into: dict[str, Tensor]) ->
 
         return hook
 
-    handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    handles = []
     try:
+        for name in names:
+            handles.append(model.get_submodule(name).register_forward_hook(note(name)))
         yield
     finally:
         for handle in handles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,15 @@ class Hold:
     """One form in training.
 
     `leaves` are what the optimiser moves; `weight()` is the matrix that runs, `[out, in]`, with its gradient;
-    `form()` is the form of the same kind that holds it.
+    `form()` is the form of the same kind that holds it. `zeros` is what was removed, where it is known as a whole.
     """
 
-    leaves: list[nn.Parameter]
+    zeros: Zeros | None = None
+
+    @property
+    def leaves(self) -> list[nn.Parameter]:
+        """What is trained."""
+        raise NotImplementedError
 
     def weight(self) -> Tensor:
         """The matrix that runs, differentiable in the leaves."""
@@ -44,15 +49,17 @@ class PlainHold(Hold):
 
     def __init__(self, form: Dense) -> None:
         self.value = nn.Parameter(form.decode().detach().clone())
-        self.leaves = [self.value]
         self.zeros = zeros_of(form)
         self.returning = False
         self.scores: nn.Parameter | None = None
 
+    @property
+    def leaves(self) -> list[nn.Parameter]:
+        return [self.value] if self.scores is None else [self.value, self.scores]
+
     def learn_scores(self) -> None:
         """Train a score for each weight, too: its gradient is that of the mask (Ramanujan et al., Sanh et al. 2020)."""
         self.scores = nn.Parameter(self.value.detach().abs())
-        self.leaves = [self.value, self.scores]
 
     def weight(self) -> Tensor:
         if self.zeros is None:
@@ -76,7 +83,10 @@ class FactorsHold(Hold):
 
     def __init__(self, form: Factors) -> None:
         self.left, self.right = hold(form.left), hold(form.right)
-        self.leaves = [*self.left.leaves, *self.right.leaves]
+
+    @property
+    def leaves(self) -> list[nn.Parameter]:
+        return [*self.left.leaves, *self.right.leaves]
 
     def weight(self) -> Tensor:
         return self.left.weight() @ self.right.weight()
@@ -97,33 +107,37 @@ class QuantisedHold(Hold):
 
     def __init__(self, form: Quantised) -> None:
         self._like = form
+        self.zeros = form.zeros
         self.value = nn.Parameter(form.decode().detach().clone())
         self.growth = nn.Parameter(torch.zeros_like(form.scale, dtype=torch.float32))
-        self.leaves = [self.value, self.growth]
+
+    @property
+    def leaves(self) -> list[nn.Parameter]:
+        return [self.value, self.growth]
 
     def _scale(self) -> Tensor:
         return (self._like.scale.float() * self.growth.exp()).to(self._like.scale.dtype)
 
     def _steps(self, scale: Tensor) -> Tensor:
-        """The weights in steps of the grid, held inside it, zero at zero."""
-        points = self._like.zero_codes.to(self.value.dtype)
+        """The weights in steps of the grid (float32, as they are decoded), held inside it, zero at zero."""
+        points = self._like.zero_codes.to(torch.float32)
         low, high = (
             (-points, 2**self._like.bits - 1 - points) if self._like.points is not None else (1 - points, points - 1)
         )
-        return torch.clamp(self.value / scale, low, high)
+        return torch.clamp(self.value.float() / scale.float(), low, high)
 
     def weight(self) -> Tensor:
         scale = self._scale()
         steps = self._steps(scale)
-        weight = (steps + (steps.round() - steps).detach()) * scale
-        return weight if self._like.zeros is None else weight * self._like.zeros.mask
+        weight = ((steps + (steps.round() - steps).detach()) * scale.float()).to(scale.dtype)
+        return weight if self.zeros is None else weight * self.zeros.mask
 
     def form(self) -> Coded:
         with torch.no_grad():
             scale = self._scale().detach().clone()
-            codes = (self._steps(scale).round() + self._like.zero_codes.to(self.value.dtype)).to(torch.uint8)
+            codes = (self._steps(scale).round() + self._like.zero_codes.to(torch.float32)).to(torch.uint8)
         trained = replace(self._like, codes=codes, zeros=None, scale=scale)
-        return trained if self._like.zeros is None else trained.masked(self._like.zeros)
+        return trained if self.zeros is None else trained.masked(self.zeros)
 
 
 class CodebookHold(Hold):
@@ -131,10 +145,14 @@ class CodebookHold(Hold):
 
     def __init__(self, form: Codebook) -> None:
         self._like = form
+        self.zeros = form.zeros
         self._codes = form.codes.long()
         self._moves = (form.table != 0).to(form.table.dtype)  # zero stays zero
         self.table = nn.Parameter(form.table.detach().clone())
-        self.leaves = [self.table]
+
+    @property
+    def leaves(self) -> list[nn.Parameter]:
+        return [self.table]
 
     def weight(self) -> Tensor:
         return (self.table * self._moves)[self._codes]
@@ -143,14 +161,14 @@ class CodebookHold(Hold):
         return replace(self._like, table=(self.table.detach() * self._moves).clone())
 
 
-@dataclass(frozen=True)
 class Frozen(Hold):
     """A form that is not trained."""
 
-    kept: Form
+    def __init__(self, kept: Form) -> None:
+        self.kept = kept
 
     @property
-    def leaves(self) -> list[nn.Parameter]:  # type: ignore[override]  # nothing to move
+    def leaves(self) -> list[nn.Parameter]:
         return []
 
     def weight(self) -> Tensor:

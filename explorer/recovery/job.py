@@ -96,7 +96,7 @@ class RecoveryJob(Work):
         """The step that makes this outcome again: as asked, with the epoch at which it was stopped by hand."""
         if self.trained is None or self.done_steps >= self.total_steps or self.trained.note:
             return self.step
-        return self.step.change(until=self.trained.epochs)
+        return self.step.change(until=float(f"{self.trained.epochs:.6g}"))
 
     def stop(self) -> None:
         """Stop soon; the best so far is the outcome."""
@@ -112,7 +112,7 @@ class RecoveryJob(Work):
     def run_unit(self, number: int, locker: Locker) -> Trained:
         self.started = time.perf_counter()
         training = self._training = self._prepare(self.step, self.before)
-        self.source, self.total_steps = training.material.source, training.steps
+        self.source, self.total_steps = training.material.source, training.stop_at
         with _Threads(training):
             return training.run(self._look, self._progress)
 

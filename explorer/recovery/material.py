@@ -44,7 +44,7 @@ class Material:
         self.length = len(self._places)
         self.batch_size = min(step.batch_size or BATCH, self.length)
         self.batches = ceil(self.length / self.batch_size)
-        self._order = torch.empty(0, dtype=torch.long)
+        self._order: list[torch.Tensor] = []
 
     def batch(self) -> Examples:
         """The next batch; each epoch goes through all examples in another order, or draws fresh variations."""
@@ -52,10 +52,10 @@ class Material:
             drawn = self._subject.training_batch(self.batch_size, self._draw)
             assert drawn is not None
             return drawn
-        if not len(self._order):
-            self._order = self._places[torch.randperm(self.length, generator=self._draw)]
-        chosen, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
-        return self._examples.take(chosen)
+        if not self._order:  # parts of one size, so that none is left with a single example (BatchNorm needs two)
+            mixed = self._places[torch.randperm(self.length, generator=self._draw)]
+            self._order = list(mixed.tensor_split(self.batches))
+        return self._examples.take(self._order.pop(0))
 
 
 def source_of(subject: Subject) -> str:

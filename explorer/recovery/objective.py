@@ -73,7 +73,8 @@ class Objective:
         total = torch.zeros(())
         if self.step.hidden and wanted:
             parts = [
-                ((inside[name] - wanted[name]) ** 2).mean() / wanted[name].var().clamp_min(1e-8) for name in wanted
+                ((inside[name] - wanted[name]) ** 2).mean() / wanted[name].var(correction=0).clamp_min(1e-8)
+                for name in wanted
             ]
             total = total + self.step.hidden * torch.stack(parts).mean()
         if self.step.attention:
@@ -110,7 +111,7 @@ class Objective:
                 instead="leave it at 0",
             )
         loss = task_loss(self.subject, self.subject.outputs(student, inputs), some.targets, 0.0)
-        gradients = iter(torch.autograd.grad(loss, held))
+        gradients = iter(torch.autograd.grad(loss, held, allow_unused=True, materialize_grads=True))
         with torch.no_grad():
             moved = map_tensors(
                 some.inputs,
@@ -127,7 +128,7 @@ def task_loss(subject: Subject, outputs: Any, targets: Tensor, smoothing: float)
     if subject.task == "score":
         assert subject.score is not None
         value = -torch.as_tensor(subject.score(outputs, targets)).mean()
-        if not value.requires_grad:
+        if torch.is_grad_enabled() and not value.requires_grad:
             raise ExplorerError(
                 "score= has no gradient, so it cannot be trained for",
                 instead="let a teacher teach: task_weight=0, distill=1",

@@ -15,8 +15,10 @@ def watch(job: RecoveryJob, progress: bool = True) -> RecoveryJob:
     Raises `ExplorerError` where the training failed.
     """
     with tqdm(total=1.0, desc=job.step.label.lower(), disable=None if progress else True, leave=False, **LOOK) as bar:
-        while not job.wait(POLL_SECONDS):
+        done = False
+        while not done:
             try:
+                done = job.wait(POLL_SECONDS)
                 bar.n = round(job.share, 3)
                 bar.set_postfix_str(_words(job))
             except KeyboardInterrupt:

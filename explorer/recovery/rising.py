@@ -14,6 +14,8 @@ from explorer.recovery.holds import PlainHold
 from explorer.steps import LEARNED, GradualPrune
 from explorer.weights.forms import Zeros, spread
 
+LOWEST = -torch.finfo(torch.float32).max
+"""The score of what is gone for good: it goes first."""
 SETTLED = 0.8
 """The share of the training after which learned masks stay as they are."""
 
@@ -37,6 +39,7 @@ class RisingSparsity:
         self._when = {round(reach * number / last): number + 1 for number in range(step.rounds)}
         if step.rounds == 1:
             self._when = {0: 1}
+        self._earlier = {id(held): held.zeros for _, held in self._held}
         self._now, self._start = 0.0, self._removed_already()
         for _, held in self._held:
             held.returning = step.zeros == "may return"
@@ -72,9 +75,7 @@ class RisingSparsity:
         for (_, held), units in zip(together, index.keep(removed_count(self._now, index.total)), strict=True):
             units = units.to(held.value.device)
             fresh = Zeros(spread(units, held.value.shape[1]), rows=~units if units.dim() == 1 else None)
-            if self._step.zeros == "stay" and self._step.criterion != LEARNED:
-                fresh = fresh.after(held.zeros)
-            held.zeros = fresh
+            held.zeros = fresh.after(self._gone(held))
 
     def _units(self, name: str, held: PlainHold) -> Tensor:
         """The scores of what lives and dies together; what is gone for good scores lowest."""
@@ -85,14 +86,32 @@ class RisingSparsity:
                 scores = (
                     CRITERIA[self._step.criterion].function(held.value.detach(), Asked(name, self._step.seed)).float()
                 )
-            if held.zeros is not None and self._step.zeros == "stay" and held.scores is None:
-                low = 0.0 if self._step.pattern == "row" else -torch.finfo(torch.float32).tiny
-                scores = scores.masked_fill(~held.zeros.mask, low)
-            units: Tensor = PATTERNS[self._step.pattern].function(scores)
-            return units
+            gone = self._gone(held)
+            if gone is not None:
+                scores = scores.masked_fill(~gone.mask, 0.0)
+            if held.scores is not None and self._step.pattern == "row":
+                units = scores.mean(dim=1)  # learned scores have a sign: squares would turn it
+            else:
+                units = PATTERNS[self._step.pattern].function(scores)
+            return units if gone is None else units.masked_fill(~_units_kept(gone.mask, units.dim()), LOWEST)
+
+    def _gone(self, held: PlainHold) -> Zeros | None:
+        """What is gone for good: all that was removed, of learned masks what earlier steps removed."""
+        if self._step.zeros != "stay":
+            return None
+        return self._earlier[id(held)] if self._step.criterion == LEARNED else held.zeros
 
     def _removed_already(self) -> float:
-        """The share that earlier steps have removed."""
-        total = sum(held.value.numel() for _, held in self._held)
-        gone = sum(int((~held.zeros.mask).sum()) for _, held in self._held if held.zeros is not None)
+        """The share of what lives and dies together that earlier steps have removed."""
+        dims = 1 if self._step.pattern == "row" else 2
+        total = gone = 0
+        for _, held in self._held:
+            kept = torch.ones(held.value.shape) if held.zeros is None else held.zeros.mask
+            units = _units_kept(kept, dims)
+            total, gone = total + units.numel(), gone + int((units == 0).sum())
         return gone / total if total else 0.0
+
+
+def _units_kept(mask: Tensor, dims: int) -> Tensor:
+    """Weights as they are (2), or rows of which something is left (1)."""
+    return mask if dims == 2 else mask.any(dim=1)

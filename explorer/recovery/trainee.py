@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from explorer.recovery.holds import FactorsHold, Frozen, Hold, PlainHold, hold
+from explorer.recovery.holds import FactorsHold, Frozen, Hold, PlainHold, QuantisedHold, hold
 from explorer.weights.clone import full_copy, take_open_path
-from explorer.weights.forms import Dense, Form, Zeros, zeros_of
+from explorer.weights.forms import Dense, Form, Zeros, rows_gone
 from explorer.weights.matrices import Matrices, WeightMatrix
 
 
@@ -45,8 +45,9 @@ class Trainee:
         }
         parameters = dict(self.module.named_parameters())
         self.rest: dict[str, Hold] = {}
+        self._carried = set(rest) - set(parameters)  # buffers that an earlier training changed
         for name, form in rest.items():
-            if name not in parameters:  # a buffer that an earlier training changed
+            if name in self._carried:
                 own[name].copy_(form.decode().reshape(own[name].shape))
                 continue
             free = form.decode().is_floating_point() and (chosen is None or name in biases)
@@ -87,7 +88,7 @@ class Trainee:
         """(forms of matrices, forms of the rest) as trained so far; without what is frozen."""
         rest = {name: held.form() for name, held in self.rest.items() if not isinstance(held, Frozen)}
         for name, buffer in self.module.named_buffers():
-            if name in self._untrained and not torch.equal(buffer, self._untrained[name]):
+            if name in self._carried or (name in self._untrained and not torch.equal(buffer, self._untrained[name])):
                 rest[name] = Dense(buffer.detach().clone().reshape(1, -1))
         return {name: held.form() for name, held in self.holds.items() if not isinstance(held, Frozen)}, rest
 
@@ -113,18 +114,20 @@ class Trainee:
             removed = _rows_gone(self.holds[matrix.name])
             bias, first = matrix.bias
             held = self.rest.get(bias)
-            if removed is None or not isinstance(held, PlainHold) or matrix.kind in ("gate", "embedding"):
+            if not isinstance(held, (PlainHold, QuantisedHold)) or matrix.kind in ("gate", "embedding"):
                 continue
             mask = masks.setdefault(bias, torch.ones(held.value.shape, dtype=torch.bool, device=held.value.device))
-            mask[0, first : first + matrix.rows] = ~removed
+            if removed is not None:
+                mask[0, first : first + matrix.rows] = ~removed
         for bias, mask in masks.items():
-            held = self.rest[bias]
-            assert isinstance(held, PlainHold)
-            held.zeros = Zeros(mask)
+            self.rest[bias].zeros = None if bool(mask.all()) else Zeros(mask)
 
 
 def _rows_gone(held: Hold) -> Tensor | None:
     """`[out]` booleans of rows that are gone, where some are."""
-    first = held.left if isinstance(held, FactorsHold) else held
-    zeros = zeros_of(first.kept) if isinstance(first, Frozen) else getattr(first, "zeros", None)
-    return None if zeros is None or zeros.rows is None or not bool(zeros.rows.any()) else zeros.rows
+    if isinstance(held, Frozen):
+        rows = rows_gone(held.kept)
+    else:
+        zeros = held.left.zeros if isinstance(held, FactorsHold) else held.zeros
+        rows = None if zeros is None else zeros.rows
+    return rows if rows is not None and bool(rows.any()) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -92,7 +92,8 @@ class Training:
         self._objective = Objective(step, subject, dense, teachers)
         self.steps = max(1, round(step.epochs * self.material.batches))
         self._looks = {round(self.steps * number / LOOKS) for number in range(1, LOOKS + 1)}
-        self._stop_at = self.steps if step.until is None else min(self.steps, round(step.until * self.material.batches))
+        until = self.steps if step.until is None else round(step.until * self.material.batches)
+        self.stop_at = min(self.steps, until)
         self._rising: RisingSparsity | None = None
         if isinstance(step, GradualPrune):
             plain = {name: parts for name, parts in self.trainee.plain().items() if name in pruned and parts}
@@ -133,18 +134,28 @@ class Training:
         look(Moment(0.0, math.nan, first))
         losses: list[float] = []
         note, done, stopped = "", 0, False
-        while done < self._stop_at and not stopped:
-            if self._rising is not None and self._rising.before(done):
+        while done < self.stop_at and not stopped:
+            if self._rising is not None:
+                if self._rising.before(done):
+                    best = _Best(math.inf, done, None)  # only what has the same zeros can be compared
                 self.trainee.keep_biases_gone(self._matrices)
-                best = _Best(math.inf, done, None)  # only what has the same zeros can be compared
             losses.append(self._step())
+            if done == 0 and self.material.watched is None:
+                first = losses[0]  # of the start, on one batch: all that is known of it
+                best = best if best.state is None else replace(best, watched=first)
             done += 1
             stopped = progress(done)
             sound = math.isfinite(losses[-1])
-            if done in self._looks or done == self._stop_at or stopped or not sound:
+            if done in self._looks or done == self.stop_at or stopped or not sound:
                 watched = self._watched(losses) if sound else math.inf
                 look(Moment(self._epoch(done), sum(losses) / len(losses), watched))
                 losses = []
+                if not sound and self._rising is not None and (best.state is None or done <= self._rising.last_cut):
+                    raise ExplorerError(
+                        f"the loss diverged after {self._epoch(done):.2g} epochs, before the final sparsity was learnt",
+                        where=self.step.label,
+                        instead="give a smaller learning_rate",
+                    )
                 if best.state is None or watched < best.watched:
                     best = _Best(watched, done, self._copy())
                 if not sound or (self._rising is None and watched > DIVERGED * max(first, LEAST_LOSS)):
@@ -157,13 +168,15 @@ class Training:
     def pace(self, steps: int) -> float:
         """Seconds that one training step takes, its share of the looks included: medians, after a first try."""
         looking, stepping = [], []
-        for _ in range(steps + 1):
-            began = time.perf_counter()
-            self._step()
-            stepped = time.perf_counter()
-            self._watched([1.0])
-            stepping.append(stepped - began)
-            looking.append(time.perf_counter() - stepped)
+        take = self._pass if self.step.update == "batchnorm" else self._step
+        with torch.random.fork_rng(devices=[]):
+            for _ in range(steps + 1):
+                began = time.perf_counter()
+                take()
+                stepped = time.perf_counter()
+                self._watched([1.0])
+                stepping.append(stepped - began)
+                looking.append(time.perf_counter() - stepped)
         return median(stepping[1:]) + median(looking[1:]) * (LOOKS + 1) / self.steps
 
     def _step(self) -> float:
@@ -198,7 +211,12 @@ class Training:
             for at in range(0, len(examples), 256):
                 part = self._placed(examples.take(slice(at, at + 256)))
                 total += float(self._objective.loss(student, part)) * len(part)
-        return total / len(examples)
+        return total / len(examples) if math.isfinite(total) else math.inf
+
+    def _pass(self) -> None:
+        """One batch through the model, without learning."""
+        with torch.no_grad():
+            self._subject.outputs(self.trainee.module, self._placed(self.material.batch()).inputs)
 
     def _estimate_batchnorm(self, look: Callable[[Moment], None], progress: Callable[[int], bool]) -> Trained:
         """Means and variances of BatchNorm over the whole material, plain averages; nothing else changes."""
@@ -211,14 +229,14 @@ class Training:
             module.reset_running_stats()
             module.momentum = None  # a plain average over all batches
             module.train()
-        student = self.trainee.dress()
-        with torch.no_grad():
-            for done in range(self._stop_at):
-                self._subject.outputs(student, self._placed(self.material.batch()).inputs)
-                progress(done + 1)
+        done, stopped = 0, False
+        while done < self.stop_at and not stopped:
+            self._pass()
+            done += 1
+            stopped = progress(done)
         for module, momentum in zip(found, momenta, strict=True):
             module.momentum = momentum
-        epoch = self._epoch(self._stop_at)
+        epoch = self._epoch(done)
         look(Moment(epoch, math.nan, self._watched()))
         forms, rest = self.trainee.forms()
         return Trained(forms, rest, epoch, epoch)
@@ -255,6 +273,8 @@ class Training:
                 buffer.copy_(value)
         for held, zeros in zip(self._plain(), best.state.zeros, strict=True):
             held.zeros = zeros
+        if self._rising is not None:
+            self.trainee.keep_biases_gone(self._matrices)
 
     def _plain(self) -> list[PlainHold]:
         return [held for parts in self.trainee.plain().values() for held in parts]

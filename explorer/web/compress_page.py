@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer.web import headline, knobs, strip
 from explorer.web import results as right_column
+from explorer.web.gates_card import gates_card
 from explorer.web.parts import polled, safely
 from explorer.web.recovery_card import recovery_card
 from explorer.web.state import QUICK, current, part, run_again, write_link
@@ -61,3 +62,4 @@ def stored() -> None:
     """Under the knobs."""
     part("stored")
     right_column.stored(current())
+    gates_card(current())

@@ -22,7 +22,7 @@ from explorer.web.step_chart import DRAWN_FIELDS, step_chart
 
 PLACED = (*DRAWN_FIELDS, "enabled", "pattern", "n", "m")
 """Fields that have a place of their own on the card."""
-A_ROW = 4
+A_ROW = 3
 """So many controls stand side by side at most."""
 IDLE_IN_GROUPS = ("scope", "overrides")
 """Fields that mean nothing for N:M: each group competes for itself, and N and M set the amount."""
@@ -92,10 +92,10 @@ def _body(session: Session, step_id: int, step: Step) -> None:
     names = [name for name in fields if name not in placed and not is_rare(type(step), name)]
     names.sort(key=lambda name: name == "layers")
     while len(names) > A_ROW:  # the last row holds the layers and what is rare
-        for column, name in zip(st.columns(A_ROW - 1, vertical_alignment="bottom"), names[: A_ROW - 1], strict=True):
+        for column, name in zip(st.columns(A_ROW, vertical_alignment="bottom"), names[:A_ROW], strict=True):
             with column:
                 control(session, step_id, step, name)
-        names = names[A_ROW - 1 :]
+        names = names[A_ROW:]
     columns = st.columns([1] * (len(names) - 1) + [1.6, 0.75], vertical_alignment="bottom")
     for column, name in zip(columns, names, strict=False):
         with column:

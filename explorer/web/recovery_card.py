@@ -56,7 +56,8 @@ def _offer(session: Session) -> None:
     nothing = changes_nothing(session.recipe)
     trained = place is not None and session.recipe[place].enabled
     again = " further" if trained else ""
-    label = f"Recover{again}" + ("" if not pace else f" · {_about(pace)}")
+    wanted, at = _wanted(session)
+    label = f"{wanted[at].label}{again}" + ("" if not pace else f" · {_about(pace)}")
     words = said or "Train a little, zeros, ranks and codes kept: usually most of the loss comes back."
     left, right = st.columns([1, 1.3], vertical_alignment="center", gap="small")
     with left:

@@ -10,10 +10,11 @@ from typing import Any
 import streamlit as st
 
 from explorer.errors import ExplorerError
-from explorer.jobs import CurveJob, Job
+from explorer.jobs import Job
 from explorer.recipe import Prune, Recipe
 from explorer.recovery.pursuit import Pursuit
-from explorer.web.workbenches import FIRST, LatencyJob, dense_job, known_samples, workbench
+from explorer.web.trail import Moment, Trail
+from explorer.web.workbenches import FIRST, dense_job, known_samples, workbench
 from explorer.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -30,37 +31,6 @@ class NotMoved(Exception):
     """A control that reports the value which it shows anyway: nothing is to be done."""
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A recipe with the ids of its steps; ids name widgets and are no part of the recipe's equality."""
-
-    recipe: Recipe
-    ids: tuple[int, ...]
-
-
-@dataclass
-class Trail:
-    """All that a session did with one sample."""
-
-    now: Moment
-    past: list[Moment] = field(default_factory=list)
-    future: list[Moment] = field(default_factory=list)
-    visits: list[Recipe] = field(default_factory=list)
-    open_step: int | None = None
-    matrix: str | None = None
-    shown: Any = None  # the last quality on screen: stays, dimmed, until a new one comes
-    shown_answers: Any = None
-    latency: dict[Recipe, LatencyJob] = field(default_factory=dict)
-    jobs: dict[Recipe, Job] = field(default_factory=dict)  # of this recipe and those before it
-    left: dict[Recipe, Job] = field(default_factory=dict)  # of visits that the next move interrupted: partial numbers
-    sizes: dict[Recipe, int] = field(default_factory=dict)  # bytes of the results that were visited
-    resumed: Recipe | None = None  # the one of them that is measured to its end now
-    pursuit: Pursuit | None = None  # the recovery that runs, and the recipe that it leads to
-    recovered: str = ""  # what is to be said about the last one
-    histogram: Any = None  # of the scores that were drawn last
-    curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)
-
-
 @dataclass
 class Session:
     """Everything that one browser tab holds."""
@@ -73,6 +43,7 @@ class Session:
     link: dict[str, str] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)  # the fragments of the page that is open
     polling: dict[str, bool] = field(default_factory=dict)  # which of the page's fragments poll now
+    gates: dict[str, float | None] = field(default_factory=dict)  # the limits that were typed, in the fields' units
     painted: bool = False  # background curves start after the first paint
     controls: dict[str, tuple[int, Any, Any]] = field(default_factory=dict)  # see `control`: key, asked, held
     events: dict[str, float] = field(default_factory=dict)  # of components: when the last one that was taken happened

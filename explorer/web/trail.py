@@ -1,0 +1,42 @@
+"""The trail of one sample in one browser tab: every recipe that was visited, and what is running for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from explorer.jobs import CurveJob, Job
+from explorer.recipe import Recipe
+from explorer.recovery.pursuit import Pursuit
+from explorer.web.workbenches import LatencyJob
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A recipe with the ids of its steps; ids name widgets and are no part of the recipe's equality."""
+
+    recipe: Recipe
+    ids: tuple[int, ...]
+
+
+@dataclass
+class Trail:
+    """All that a session did with one sample."""
+
+    now: Moment
+    past: list[Moment] = field(default_factory=list)
+    future: list[Moment] = field(default_factory=list)
+    visits: list[Recipe] = field(default_factory=list)
+    open_step: int | None = None
+    matrix: str | None = None
+    shown: Any = None  # the last quality on screen: stays, dimmed, until a new one comes
+    shown_answers: Any = None
+    latency: dict[Recipe, LatencyJob] = field(default_factory=dict)
+    jobs: dict[Recipe, Job] = field(default_factory=dict)  # of this recipe and those before it
+    left: dict[Recipe, Job] = field(default_factory=dict)  # of visits that the next move interrupted: partial numbers
+    sizes: dict[Recipe, int] = field(default_factory=dict)  # bytes of the results that were visited
+    resumed: Recipe | None = None  # the one of them that is measured to its end now
+    pursuit: Pursuit | None = None  # the recovery that runs, and the recipe that it leads to
+    recovered: str = ""  # what is to be said about the last one
+    histogram: Any = None  # of the scores that were drawn last
+    curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)
