@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import explorer as ex
 from explorer.errors import ExplorerError
+from explorer.knobs import NEW_STEPS
 from explorer.notebook import jupyter
 from explorer.notebook.panel import LivePanel
 from explorer.recipe import LowRank, Prune, Recipe
+from explorer.steps import Quantize, Recover
 
 
 def soon(check: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -147,3 +151,74 @@ def test_without_ipywidgets_there_is_one_sentence(bench: ex.Workbench, monkeypat
     monkeypatch.setattr(jupyter, "import_module", missing)
     with pytest.raises(ExplorerError, match="ipywidgets is not installed here"):
         LivePanel(bench)
+
+
+def learning_panel() -> LivePanel:
+    """A panel on a model that has data to learn from."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+    inputs = torch.randn(400, 12)
+    targets = model(inputs).argmax(1)
+    data, training = (inputs[:200], targets[:200]), (inputs[200:], targets[200:])
+    return LivePanel(ex.load(model, data=data, training=training, name="learns"))
+
+
+def test_recovering_goes_to_the_recovered_variant() -> None:
+    panel = learning_panel()
+    panel.set(Recipe([Prune(sparsity=0.7)]))
+    assert panel.wait(20) and panel.quality is not None
+    broken = panel.quality.value
+    panel.recover(Recover(epochs=30))
+    assert panel.wait_recovered(60) and panel.wait(20)
+    assert panel.recipe == Recipe([Prune(sparsity=0.7), Recover(epochs=30)])
+    assert panel.quality.value > broken and panel.variant.size.sparsity == pytest.approx(0.7, abs=0.01)
+    panel.controls[0].knobs["sparsity"].value = 0.5  # what was trained for other zeros is off now
+    assert panel.recipe == Recipe([Prune(sparsity=0.5), Recover(epochs=30, enabled=False)])
+    panel.undo()
+    assert panel.recipe == Recipe([Prune(sparsity=0.7), Recover(epochs=30)])
+    panel.close()
+
+
+def test_a_recovery_is_stopped_and_a_second_one_is_refused_meanwhile() -> None:
+    panel = learning_panel()
+    panel.set(Recipe([Prune(sparsity=0.7), Recover(epochs=100_000, enabled=False)]))
+    panel._places.switches[1].value = True
+    soon(lambda: panel._places.progress.layout.display is None)
+    panel.recover()
+    assert "a recovery is running" in panel.message
+    time.sleep(0.3)
+    panel.stop()
+    assert panel.wait_recovered(60)
+    step = panel.recipe[1]
+    assert isinstance(step, Recover) and step.enabled and step.until is not None
+    panel.close()
+
+
+def test_without_data_to_learn_from_the_panel_says_so(panel: LivePanel) -> None:
+    panel.set(Recipe([Prune(sparsity=0.5)]))
+    panel.recover()
+    assert "has no data to learn from" in panel.message
+
+
+@pytest.mark.parametrize("kind", NEW_STEPS)
+def test_every_kind_of_step_has_its_knobs(kind: str) -> None:
+    panel = learning_panel()
+    panel.set(Recipe([NEW_STEPS[kind]]))
+    assert panel.wait(20) and not panel.message
+    (controls,) = panel.controls
+    assert {name for name in type(controls.step).model_fields if name != "enabled"} == set(controls.knobs)
+    panel.close()
+
+
+def test_numbers_that_may_be_left_out_can_be_emptied() -> None:
+    panel = learning_panel()
+    panel.set(Recipe([Quantize(bits=4)]))
+    knob = panel.controls[0].knobs["rest"]
+    assert knob.value == ""
+    knob.value = "8"
+    assert panel.recipe == Recipe([Quantize(bits=4, rest=8)])
+    knob.value = "many"
+    assert '"many" is no number' in panel.message and panel.recipe == Recipe([Quantize(bits=4, rest=8)])
+    knob.value = ""
+    assert panel.recipe == Recipe([Quantize(bits=4)])
+    panel.close()

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from explorer.figures.words import large_text, metric_text, share_text, size_text
 from explorer.opening import load
 from explorer.recipe import LowRank, Prune, Recipe
+from explorer.steps import Quantize, Recover
 from explorer.workbench import Workbench
 from tests.web.app_page import AppPage
 
@@ -213,6 +214,82 @@ def test_the_model_page_shows_every_matrix(app: AppPage) -> None:
     assert all(matrix.name in text for matrix in bench().matrices())
     expect(app.page.locator(".st-key-card-weights .js-plotly-plot")).to_be_visible(timeout=30_000)
     expect(app.page.locator(".st-key-card-data img").first).to_be_visible()
+    assert app.errors == []
+
+
+def test_the_cliff_and_the_way_back(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.85").settle()
+    broken = bench().compress(app.recipe).evaluate()
+    expect(app.page.locator(".st-key-recover button").first).to_contain_text("about", timeout=60_000)
+    app.press("recover")
+    expect(app.page.locator(".st-key-card-recover [data-testid=stProgress]")).to_be_visible()
+    expect(app.page.locator(".ce-learning img").first).to_be_visible()
+    app.wait_for_knob("recover")
+    assert app.numbers()["size"] == stated(Recipe([Prune(sparsity=0.85)]))["size"]  # the same zeros, the same bytes
+    recovered = float(app.numbers()["quality"].removesuffix(" %")) / 100
+    assert recovered > broken.value + 0.2
+    expect(app.page.locator(".st-key-card-strip .was.back").first).to_be_visible()
+    assert app.page.locator(".history .dot").count() == 3
+    app.press("undo")
+    app.wait_for_recipe(Recipe([Prune(sparsity=0.85)]))
+    app.press("redo")
+    app.wait_for_knob("recover")
+    assert float(app.numbers()["quality"].removesuffix(" %")) / 100 == recovered  # kept, not trained anew
+    assert app.errors == []
+
+
+def test_a_recovery_stops_in_the_middle_with_the_best_so_far(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.85;recover,epochs=400,enabled=false").settle()
+    app.page.locator("[class*='st-key-on-']").nth(1).locator("label").click()
+    expect(app.page.locator(".ce-learning figcaption b").nth(1)).to_contain_text("%", timeout=60_000)
+    app.press("stop-recovery")
+    app.page.wait_for_function("() => location.search.includes('until')", timeout=60_000)
+    app.settle()
+    (_, step) = app.recipe
+    assert isinstance(step, Recover) and step.enabled and step.until is not None and step.until < 400
+    assert app.errors == []
+
+
+def test_a_link_with_a_recovery_trains_it_and_a_turned_knob_switches_it_off(app: AppPage) -> None:
+    wanted = Recipe([Prune(sparsity=0.85), Recover(epochs=1, seed=3)])
+    app.open(model="digits-vit", recipe=wanted.to_url()).settle()
+    app.wait_for_recipe(wanted)
+    expect(app.chart).to_be_visible()
+    app.drag(0.1)
+    app.page.wait_for_function("() => location.search.includes('enabled')")
+    app.settle()
+    first, second = app.recipe
+    assert isinstance(first, Prune) and first.threshold is not None and not second.enabled
+    assert app.numbers() == stated(app.recipe)
+
+
+def test_each_knob_of_coding(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="quantize,bits=6").settle()
+    app.type("bits", "3")
+    app.wait_for_recipe(Recipe([Quantize(bits=3)]))
+    assert app.numbers() == stated(app.recipe)
+    app.choose("granularity", "tensor")
+    app.wait_for_recipe(Recipe([Quantize(bits=3, granularity="tensor")]))
+    app.drag(0.9)
+    app.page.wait_for_function("() => !location.search.includes('bits%3D3') && !location.search.includes('bits=3')")
+    assert app.settle().numbers() == stated(app.recipe)
+    app.press("add-codebook")
+    app.page.wait_for_function("() => location.search.includes('codebook')")
+    assert app.settle().numbers() == stated(app.recipe)
+    assert app.errors == []
+
+
+def test_gates_say_pass_fail_and_undecided(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.6").settle()
+    card = app.page.locator(".st-key-card-gates")
+    app.type("gate-max_bytes", "300")
+    expect(card).to_contain_text("pass")
+    app.type("gate-max_bytes", "100")
+    expect(card).to_contain_text("fail")
+    app.type("gate-max_loss", "1.5")
+    expect(card).to_contain_text("undecided")
+    app.type("gate-min_agreement", "120")
+    expect(app.page.locator(".ce-message")).to_contain_text("outside 0 to 1")
     assert app.errors == []
 
 
