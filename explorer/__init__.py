@@ -15,6 +15,7 @@ from explorer.limits import Limits
 from explorer.opening import load, samples
 from explorer.recipe import Recipe
 from explorer.report import Report
+from explorer.search.sensitivity import Sensitivity
 from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover
 from explorer.subjects.examples import Examples
 from explorer.variant import Variant
@@ -42,6 +43,7 @@ __all__ = [
     "Prune",
     "Recipe",
     "Report",
+    "Sensitivity",
     "Variant",
     "Workbench",
     "__version__",

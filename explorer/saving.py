@@ -35,8 +35,11 @@ class Saved:
     embeddings: bool = False
 
 
-def save(variant: Variant, folder: Path) -> Path:
-    """Write weights and notes; returns the folder. Raises `ExplorerError` where it cannot be written."""
+def save(variant: Variant, folder: Path, smallest: bool = False) -> Path:
+    """Write weights (entropy-coded if `smallest`) and notes; returns the folder.
+
+    Raises `ExplorerError` where it cannot be written.
+    """
     variant.workbench.check_dense()
     subject, folder = variant.workbench.subject, folder.expanduser()
     types = {parameter.dtype for parameter in subject.model.parameters() if parameter.is_floating_point()}
@@ -52,7 +55,7 @@ def save(variant: Variant, folder: Path) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        variant.weights_file.write(folder / WEIGHTS)
+        (variant.smallest_file if smallest else variant.weights_file).write(folder / WEIGHTS)
         (folder / NOTES).write_text(yaml.safe_dump(notes, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as problem:
         raise ExplorerError(f"{folder} cannot be written ({problem})", instead="choose another folder") from problem

@@ -106,15 +106,28 @@ class Variant(Shown):
     @cached_property
     def weights_file(self) -> WeightsFile:
         """The file that `save()` writes, laid out but not written."""
+        return self._file(smallest=False)
+
+    @cached_property
+    def smallest_file(self) -> WeightsFile:
+        """The file that `save(smallest=True)` writes: what is changed is entropy-coded, where that is shorter."""
+        squeezed = self._file(smallest=True)
+        return squeezed if squeezed.storage.size_bytes < self.storage.size_bytes else self.weights_file
+
+    def _file(self, smallest: bool) -> WeightsFile:
         bench = self.workbench
         recipe = "" if self.is_dense else self.recipe.to_url()  # what changes nothing writes the dense model's file
         metadata = {"recipe": recipe, "model": bench.digest, "data": bench.data_digest}
-        return WeightsFile(bench.subject.model, bench.matrices(), self.outfit, metadata)
+        return WeightsFile(bench.subject.model, bench.matrices(), self.outfit, metadata, smallest)
 
     @cached_property
     def storage(self) -> Storage:
         """Where the bytes of the file are, exactly."""
         return self.weights_file.storage
+
+    def bytes_smallest(self) -> int:
+        """The length of the file that `save(smallest=True)` writes, measured (it is made in memory)."""
+        return self.smallest_file.storage.size_bytes
 
     @cached_property
     def size(self) -> Size:
@@ -198,9 +211,12 @@ class Variant(Shown):
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the variant into a folder: `weights.safetensors`, as long as the report says, and `variant.yaml`."""
-        return saving.save(self, Path(folder))
+    def save(self, folder: str | Path, smallest: bool = False) -> Path:
+        """Write the variant into a folder: `weights.safetensors`, as long as the report says, and `variant.yaml`.
+
+        smallest: entropy-code what is changed; the file is then as long as `bytes_smallest()` says.
+        """
+        return saving.save(self, Path(folder), smallest)
 
     def __str__(self) -> str:
         return f"{self.workbench.name}: {self.recipe.sentence()}\n{self.size}"

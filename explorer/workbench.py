@@ -28,6 +28,9 @@ from explorer.jobs import CurveJob, Job, Stage
 from explorer.recipe import Recipe, as_recipe
 from explorer.recovery.coach import Coach
 from explorer.recovery.material import source_of
+from explorer.search.allocation import allocate
+from explorer.search.scans import Scans
+from explorer.search.sensitivity import Sensitivity, SensitivityJob, watched
 from explorer.shown import Shown
 from explorer.steps import Recover
 from explorer.subjects.examples import tensors_in
@@ -83,6 +86,7 @@ class Workbench(Shown):
         self._sizes: dict[str, int] = {}
         self._jobs: dict[tuple[int, str], Job] = {}
         self._curves: dict[Any, CurveJob] = {}
+        self._scans = Scans(self, POOL, self._unkept)
         self._tried: set[str] = set()
         self.tests_opened = 0
         empty = Recipe()
@@ -291,6 +295,41 @@ class Workbench(Shown):
                 self._curves.pop(next(iter(self._curves)))
         POOL.submit(job)
         return job
+
+    def sensitivity_job(self, step: Any, levels: Sequence[float] | None = None, **wishes: Any) -> SensitivityJob:
+        """Start (or join) what `sensitivity` waits for: `.cells` so far, `.stop()` keeps them; returns at once."""
+        return self._scans.start(step, levels, **wishes)
+
+    def sensitivity(
+        self,
+        step: Any,
+        levels: Sequence[float] | None = None,
+        *,
+        by: str = "matrix",
+        recipe: Any = None,
+        leave_out: bool = False,
+        quick: bool = False,
+        progress: bool = True,
+    ) -> Sensitivity:
+        """What each matrix (block, kind) bears of a step class or template on tune, alone or left out (blocking)."""
+        job = self.sensitivity_job(step, levels, by=by, recipe=recipe, leave_out=leave_out, quick=quick)
+        return watched(job, progress)
+
+    def allocate(
+        self,
+        step: Any,
+        *,
+        max_loss: float | None = None,
+        max_bytes: int | str | None = None,
+        by: str | None = None,
+        levels: Sequence[float] | None = None,
+        progress: bool = True,
+    ) -> Recipe:
+        """A recipe with an own amount for each matrix that keeps the limit on tune, against dense (blocking).
+
+        by="attention": the losses of blocks with confident attention count up to twice.
+        """
+        return allocate(self, step, max_loss, max_bytes, by, levels, progress)
 
     def _unkept(self, recipe: Recipe) -> Variant:
         plan = self.plan(recipe)

@@ -49,7 +49,7 @@ class Capture(TorchFunctionMode):
             held, weights = self._followed[id(first)]
             if held is first and func in FOLLOWED and isinstance(result, Tensor):
                 self._followed[id(result)] = (result, weights)
-            elif held is first and func in PRODUCTS and first.dim() >= 3 and args[1].dim() >= 3:
+            elif held is first and func in PRODUCTS and first.dim() >= 3 and isinstance(result, Tensor):
                 self.maps.append(weights if weights.dim() >= 4 else weights.unsqueeze(1))
         return result
 
@@ -75,8 +75,8 @@ class Capture(TorchFunctionMode):
         if attn_mask is not None:
             hidden = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, float("-inf")) if hidden else scores + attn_mask
-        weights = scores.softmax(-1)
-        weights = weights.masked_fill(weights.isnan(), 0.0)  # a query that may see no key gets nothing
+        blind = scores.isneginf().all(-1, keepdim=True)  # a query that may see no key gets nothing, and no gradient
+        weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
         self.maps.append(weights if weights.dim() >= 4 else weights.unsqueeze(1))
         return F.dropout(weights, dropout_p) @ value if dropout_p else weights @ value
 

@@ -83,11 +83,14 @@ def share_values(weight: Tensor, bits: int, zeros: Zeros | None = None) -> coded
         start = np.linspace(values[0], values[-1], most).reshape(-1, 1)
         with threadpool_limits(1):  # a result must not depend on how many threads there are
             means = KMeans(most, init=start, n_init=1, max_iter=ROUNDS).fit(exact[kept].reshape(-1, 1))
-        values = np.unique(means.cluster_centers_.reshape(-1).astype(np.float32))
+        held = torch.from_numpy(means.cluster_centers_.reshape(-1)).to(weight.dtype)  # what the number type can hold
+        values = np.unique(held.to(torch.float32).numpy())
         values = values[values != 0]
-    borders = (values[1:] + values[:-1]) / 2
     codes = np.zeros(exact.shape, dtype=np.uint8)
-    codes[kept] = np.searchsorted(borders, exact[kept], side="left") + with_zero
+    if len(values):
+        borders = (values[1:] + values[:-1]) / 2
+        codes[kept] = np.searchsorted(borders, exact[kept], side="left") + with_zero
+    with_zero |= not len(values)
     table = torch.from_numpy(np.concatenate([[0.0], values] if with_zero else [values]).astype(np.float32))
     found = coded.Codebook(
         torch.from_numpy(codes).reshape(weight.shape).to(weight.device),
@@ -96,9 +99,9 @@ def share_values(weight: Tensor, bits: int, zeros: Zeros | None = None) -> coded
     )
     if zeros is None:
         return found
-    held = found.masked(zeros)
-    assert isinstance(held, coded.Codebook)
-    return held
+    masked = found.masked(zeros)
+    assert isinstance(masked, coded.Codebook)
+    return masked
 
 
 def round_rest(tensors: Mapping[str, Form], bits: int) -> dict[str, Form]:

@@ -11,6 +11,7 @@ from explorer.evaluation.latency import Latency
 from explorer.evaluation.quality import Quality
 from explorer.figures import gates as _gates  # noqa: F401  (registers notebook views)
 from explorer.figures import result_views as _results  # noqa: F401  (registers notebook views)
+from explorer.figures import sensitivity as _sensitivity  # noqa: F401  (registers figure and notebook view)
 from explorer.figures import views as _views  # noqa: F401  (registers notebook views)
 from explorer.figures.bars import latency_figure, matrices_figure, quality_figure
 from explorer.figures.layers import layers_figure

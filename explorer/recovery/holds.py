@@ -119,12 +119,15 @@ class QuantisedHold(Hold):
         return (self._like.scale.float() * self.growth.exp()).to(self._like.scale.dtype)
 
     def _steps(self, scale: Tensor) -> Tensor:
-        """The weights in steps of the grid (float32, as they are decoded), held inside it, zero at zero."""
+        """The weights in steps of the grid (float32, as they are decoded), zero at zero.
+
+        They are held so near to the grid that they round onto it: its outermost weights still learn.
+        """
         points = self._like.zero_codes.to(torch.float32)
         low, high = (
             (-points, 2**self._like.bits - 1 - points) if self._like.points is not None else (1 - points, points - 1)
         )
-        return torch.clamp(self.value.float() / scale.float(), low, high)
+        return torch.clamp(self.value.float() / scale.float(), low - 0.49, high + 0.49)
 
     def weight(self) -> Tensor:
         scale = self._scale()

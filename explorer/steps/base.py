@@ -113,6 +113,11 @@ class Step(BaseModel):
     def _where(self) -> str:
         return "" if self.layers == ("*",) else " in " + ", ".join(self.layers)
 
+    def _own(self) -> str:
+        """How many matrices have an amount of their own, for sentences."""
+        count = len(getattr(self, "overrides", {}))
+        return f", {count} with {'an amount of its' if count == 1 else 'amounts of their'} own" if count else ""
+
     def to_python(self, prefix: str = "ex.") -> str:
         """Python text that makes this step again."""
         fields = ", ".join(f"{name}={value!r}" for name, value in self.given().items())

@@ -60,7 +60,7 @@ class Quantize(Step):
 
     def sentence(self) -> str:
         """For example "8 bits"."""
-        return f"{self.bits} bits{self._where()}"
+        return f"{self.bits} bits{self._where()}{self._own()}"
 
 
 class Codebook(Step):
@@ -102,4 +102,4 @@ class Codebook(Step):
 
     def sentence(self) -> str:
         """For example "codebook of 16 values"."""
-        return f"codebook of {2**self.bits} values{self._where()}"
+        return f"codebook of {2**self.bits} values{self._where()}{self._own()}"

@@ -62,4 +62,4 @@ class LowRank(Step):
     def sentence(self) -> str:
         """For example "rank 16"."""
         amount = f"rank {self.rank}" if self.rank is not None else f"rank for {100 * (self.energy or 0):.4g} % energy"
-        return f"{amount}{self._where()}"
+        return f"{amount}{self._where()}{self._own()}"

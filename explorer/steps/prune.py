@@ -87,4 +87,4 @@ class Prune(Step):
         else:
             amount = f"below {self.threshold:.3g}"
         rows = " of neurons" if self.pattern == "row" else ""
-        return f"prune {amount}{rows}, {self.criterion}{self._where()}"
+        return f"prune {amount}{rows}, {self.criterion}{self._where()}{self._own()}"

@@ -35,6 +35,7 @@ def main() -> None:
     pages = [
         st.Page(folder / "model.py", title="Model"),
         st.Page(folder / "compress.py", title="Compress", default=True),
+        st.Page(folder / "layers.py", title="Layers"),
     ]
     page = st.navigation(pages, position="hidden")
     session = open_session()

@@ -8,6 +8,7 @@ from typing import Any
 from explorer.jobs import CurveJob, Job
 from explorer.recipe import Recipe
 from explorer.recovery.pursuit import Pursuit
+from explorer.search.sensitivity import SensitivityJob
 from explorer.web.workbenches import LatencyJob
 
 
@@ -38,5 +39,10 @@ class Trail:
     resumed: Recipe | None = None  # the one of them that is measured to its end now
     pursuit: Pursuit | None = None  # the recovery that runs, and the recipe that it leads to
     recovered: str = ""  # what is to be said about the last one
+    scan: SensitivityJob | None = None  # of the Layers page
+    scan_wishes: dict[str, Any] = field(default_factory=dict)  # what its controls stand at
+    taken: str = ""  # the last cell that became a step
+    allocation: Any = None  # the search for the smallest model, and the last one whose outcome was taken
+    allocated: Any = None
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)

@@ -117,6 +117,11 @@ class Codebook(Coded):
     def zero_codes(self) -> Tensor:
         return torch.zeros((1, 1), dtype=torch.uint8, device=self.codes.device)
 
+    def with_codes(self, codes: Tensor, zeros: Zeros | None) -> Coded:
+        if codes.numel() and int(codes.max()) >= len(self.table):
+            raise ValueError("an index beyond the table")  # of a damaged file
+        return super().with_codes(codes, zeros)
+
     def _values(self) -> Tensor:
         return self.table[self.codes.long()]
 

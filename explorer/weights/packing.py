@@ -1,7 +1,8 @@
 """The one weights file of a variant: its exact length before it is written, writing it, reading it.
 
 The container is safetensors. Untouched tensors stand in it raw; a changed matrix is one run of bytes under the name
-`matrix:encoding`. Nothing in it depends on dates or measurements.
+`matrix:encoding`. In the smallest file all that is coded is one entropy-coded run of bytes (`weights/smallest.py`).
+Nothing in it depends on dates or measurements.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from explorer.weights.encodings import decode, encode, encodings_of
 from explorer.weights.forms import Dense, Form
 from explorer.weights.install import Outfit
 from explorer.weights.matrices import Matrices
+from explorer.weights.smallest import KEY, squeeze, unsqueeze
 
 FORMAT = "compression-explorer 1"
 DTYPES = {
@@ -78,16 +80,27 @@ class WeightsFile:
     ----------
     outfit: the changed matrices and tensors.
     metadata: text by name, kept in the header (recipe, digests).
+    smallest: entropy-code what is changed; what is untouched stays raw all the same.
     """
 
-    def __init__(self, model: nn.Module, matrices: Matrices, outfit: Outfit, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        matrices: Matrices,
+        outfit: Outfit,
+        metadata: Mapping[str, str],
+        smallest: bool = False,
+    ) -> None:
         self._outfit, self._matrices = outfit, matrices
         self._tensors = {**_own_tensors(model), **_rest_tensors(model, outfit)}
         changed = {matrices[name].parameter for name in outfit.forms}
         coded = {name for name, form in outfit.rest.items() if not _is_raw(form)}
         entries = [self._raw_entry(name) for name in self._tensors if name not in changed and name not in coded]
-        entries += [self._coded_entry(matrix.name) for matrix in matrices if matrix.parameter in changed]
-        entries += [self._coded_entry(name) for name in coded]
+        plain = [matrix.name for matrix in matrices if matrix.parameter in changed] + sorted(coded)
+        squeezed = [name for name in plain if smallest and (name in outfit.forms or name in coded)]
+        self._squeezed = squeeze({name: self._form(name) for name in squeezed}) if squeezed else b""
+        entries += [self._coded_entry(name) for name in plain if name not in set(squeezed)]
+        entries += [self._squeezed_entry(squeezed)] if squeezed else []
         self._entries = sorted(entries, key=lambda entry: (entry.dtype == "U8", -_alignment(entry.dtype), entry.key))
         self._header = _header(self._entries, {"format": FORMAT, **metadata})
 
@@ -131,7 +144,14 @@ class WeightsFile:
         stored = StoredTensor(name, best.name, best.size_bytes, dense, {o.name: o.size_bytes for o in options})
         return _Entry(f"{name}:{best.name}", "U8", (best.size_bytes,), stored)
 
+    def _squeezed_entry(self, names: list[str]) -> _Entry:
+        size, dense = len(self._squeezed), sum(self._coded_entry(name).stored.dense_bytes for name in names)
+        name, _, encoding = KEY.partition(":")
+        return _Entry(KEY, "U8", (size,), StoredTensor(name, encoding, size, dense, {encoding: size}))
+
     def _bytes_of(self, entry: _Entry) -> bytes:
+        if entry.key == KEY and entry.dtype == "U8" and self._squeezed:
+            return self._squeezed
         if entry.stored.encoding == "raw":
             return encode(Dense(self._tensors[entry.key].detach().reshape(1, -1)), "dense")
         return encode(self._form(entry.stored.name), entry.stored.encoding)
@@ -168,6 +188,10 @@ def read_outfit(path: Path, model: nn.Module, matrices: Matrices) -> tuple[Outfi
             name, _, encoding = key.rpartition(":")
             if key in own:
                 raw[key] = file.get_tensor(key)
+            elif key == KEY:
+                squeezed = _unsqueezed(file.get_tensor(key), matrices, own, path)
+                forms |= {found: form for found, form in squeezed.items() if found in matrices.names}
+                rest |= {found: form for found, form in squeezed.items() if found not in matrices.names}
             elif name in matrices or name in own:
                 data = file.get_tensor(key).reshape(-1).view(torch.uint8).numpy()
                 try:
@@ -192,6 +216,16 @@ def read_outfit(path: Path, model: nn.Module, matrices: Matrices) -> tuple[Outfi
             shapes = f"{tuple(raw[name].shape)} in the file, {tuple(tensor.shape)} in the architecture"
             raise ExplorerError(f'"{name}" has another shape: {shapes}', where=str(path))
     return Outfit(forms, rest), raw
+
+
+def _unsqueezed(data: Tensor, matrices: Matrices, own: Mapping[str, Tensor], path: Path) -> dict[str, Form]:
+    """The forms in the entropy-coded entry, of matrices and of other tensors."""
+    like = {name: ((1, tensor.numel()), tensor.dtype) for name, tensor in own.items()}
+    like |= {matrix.name: ((matrix.rows, matrix.columns), own[matrix.parameter].dtype) for matrix in matrices}
+    try:
+        return unsqueeze(data.reshape(-1).view(torch.uint8).numpy().tobytes(), like)
+    except ExplorerError as problem:
+        raise problem.at(str(path)) from problem
 
 
 def _is_raw(form: Form) -> bool:

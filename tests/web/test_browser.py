@@ -293,6 +293,37 @@ def test_gates_say_pass_fail_and_undecided(app: AppPage) -> None:
     assert app.errors == []
 
 
+def test_a_cell_of_the_sensitivity_scan_becomes_a_step(app: AppPage) -> None:
+    app.open("layers", model="digits-vit")
+    app.press("scan-start")
+    cells = app.page.locator(".cells button")
+    expect(cells).to_have_count(6 * len(bench().matrices()), timeout=120_000)
+    expect(app.page.locator(".st-key-scan-start button").first).to_be_visible()
+    found = bench().sensitivity(Prune, progress=False)
+    first = found.by_target[found.ranked[0]][3]  # 80 % of the most fragile matrix
+    assert cells.nth(3).get_attribute("aria-label").startswith(f"{found.ranked[0]}, sparsity 80 %: ")  # type: ignore[union-attr]  # an attribute that is there
+    cells.nth(3).click()
+    app.page.wait_for_function("() => location.search.includes('layers%3D')")
+    assert app.recipe == Recipe([Prune(sparsity=0.8, layers=first.target.matrices)])
+    app.go("Compress")
+    assert app.wait_for_recipe(app.recipe).numbers() == stated(app.recipe)
+    assert app.errors == []
+
+
+def test_the_smallest_model_within_a_point_is_found_and_comes_on_screen(app: AppPage) -> None:
+    app.open("layers", model="digits-vit")
+    app.press("allocate")
+    app.page.wait_for_function("() => location.search.includes('overrides')", timeout=120_000)
+    (step,) = app.recipe
+    assert isinstance(step, Prune) and step.overrides
+    report = bench().compress(app.recipe).report()
+    dense = bench().dense.evaluate().value
+    assert report.quality.value >= dense - 0.01 and report.size.sparsity > 0.5
+    app.press("undo")
+    app.page.wait_for_function("() => !location.search.includes('overrides')")
+    assert app.errors == []
+
+
 def test_figures_and_changed_answers_open(app: AppPage) -> None:
     app.open(model="digits-vit", recipe="prune,sparsity=0.8").settle()
     app.press("see-all")

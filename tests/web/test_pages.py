@@ -39,10 +39,10 @@ def words(app: AppTest) -> str:
     return "\n".join(element.proto.body for element in app.get("html"))
 
 
-@pytest.mark.parametrize("page", ["compress", "model"])
+@pytest.mark.parametrize("page", ["compress", "model", "layers"])
 def test_each_page_draws_without_a_trace(page: str) -> None:
     app = opened(page)
-    assert "Accuracy" in words(app)
+    assert "accuracy" in words(app).lower()
     assert "could not be drawn" not in words(app)
 
 
@@ -100,6 +100,15 @@ def test_all_layers_chosen_one_by_one_are_simply_all() -> None:
     step, names = session(app).trail.now.ids[0], session(app).bench.matrices().names
     app.multiselect(key=key(app, f"layers-{step}")).set_value(["head", *names]).run()
     assert session(app).recipe == Recipe([Prune(sparsity=0.3)])
+
+
+def test_the_layers_page_offers_a_scan_and_says_what_it_cannot_start_from() -> None:
+    app = opened("layers", model="digits-vit")
+    assert "Nothing is scanned yet" in words(app)
+    app.selectbox(key=key(app, "scan-from")).set_value("recipe").run()
+    app.button(key="scan-start").click().run()
+    assert "changes nothing" in (session(app).message or "") and session(app).trail.scan is None
+    assert not app.exception
 
 
 def test_rank_and_energy_move_each_other() -> None:
