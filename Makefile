@@ -10,12 +10,13 @@ RUN := .venv/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
 
-.PHONY: help app test bench clean
+.PHONY: help app test bench ledger clean
 
 help:
 	@echo "make app     open the app on http://127.0.0.1:8501"
 	@echo "make test    lint, types and tests"
 	@echo "make bench   measure how fast knobs and engines answer"
+	@echo "make ledger  train the bundled recipes, and write how small they get into the README"
 	@echo "make clean   remove .venv and all that was built"
 
 app: .venv/app-installed
@@ -31,6 +32,9 @@ test: .venv/tests-installed
 
 bench: .venv/tests-installed
 	@$(RUN) tests.bench
+
+ledger: .venv/tests-installed
+	@$(RUN) tests.ledger
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

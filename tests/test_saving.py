@@ -103,6 +103,41 @@ def test_the_empty_recipe_is_the_size_of_the_dense_model(saved: tuple[Path, dict
     assert "('ratio', 1.0)" in str(said["perceptron, nothing"]["report"])
 
 
+# -- the smallest file --------------------------------------------------------------------------------------------
+
+SMALLEST: dict[str, list[Any]] = {
+    "nothing": [],
+    "pruned": [ex.Prune(sparsity=0.8)],
+    "rows": [ex.Prune(sparsity=0.4, pattern="row")],
+    "2 of 4": [ex.Prune(pattern="n:m")],
+    "rank, pruned": [ex.LowRank(rank=4), ex.Prune(sparsity=0.5)],
+    "quantised": [ex.Quantize(bits=4, scheme="affine", rest=8)],
+    "coded": [ex.Prune(sparsity=0.8), ex.Codebook(bits=3, rest=8)],
+    "rank, coded": [ex.LowRank(rank=4), ex.Codebook(bits=4)],
+}
+
+
+@pytest.mark.parametrize("recipe", SMALLEST)
+def test_the_smallest_file_is_as_long_as_it_says_and_decodes_to_the_same_bits(tmp_path: Path, recipe: str) -> None:
+    v = ex.load("digits-lenet").compress(SMALLEST[recipe])
+    before = v.storage
+    folder = v.save(tmp_path / "small", smallest=True)
+    assert (folder / WEIGHTS).stat().st_size == v.bytes_smallest()
+    assert v.storage is before and v.size.bytes == before.size_bytes
+    if recipe in ("pruned", "quantised", "coded"):
+        assert v.bytes_smallest() < before.size_bytes
+    again = ex.load(folder)
+    assert again.variant.recipe == v.recipe
+    for name, form in v.forms.items():
+        assert torch.equal(again.variant.forms[name].decode(), form.decode())
+    for name, form in v.outfit.rest.items():
+        assert torch.equal(again.variant.outfit.rest[name].decode(), form.decode())
+    assert again.variant.evaluate().to_dict() == v.evaluate().to_dict()
+    assert (again.variant.save(tmp_path / "again", smallest=True) / WEIGHTS).read_bytes() == (
+        folder / WEIGHTS
+    ).read_bytes()
+
+
 # -- what a folder says -------------------------------------------------------------------------------------------
 
 
