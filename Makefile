@@ -35,6 +35,7 @@ bench: .venv/tests-installed
 
 ledger: .venv/tests-installed
 	@$(RUN) tests.ledger
+	@$(RUN) tests.cliff
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

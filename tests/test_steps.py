@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from explorer import ExplorerError, LowRank, Prune
-from explorer.steps import Step
+import explorer as ex
+from explorer import ExplorerError, LowRank, Prune, Recipe
+from explorer.steps import LEARNED, STEPS, Codebook, GradualPrune, Quantize, Recover, Step
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -62,6 +65,39 @@ BAD: list[tuple[type[Step], dict[str, Any], list[str]]] = [
     (LowRank, {"energy": 1.01}, ["Low rank", "energy is 1.01", "above 0, up to 1"]),
     (LowRank, {"rank": 4, "method": "magic"}, ['no low-rank method called "magic"', "svd"]),
     (LowRank, {"rank": 4, "overrides": {"head": 0}}, ["Low rank", '"head" is 0', "at least 1"]),
+    (Quantize, {"bits": 1}, ["Quantise", "bits is 1", "from 2 to 8"]),
+    (Quantize, {"bits": 16}, ["Quantise", "bits is 16", "from 2 to 8"]),
+    (Quantize, {"bits": 4.5}, ["Quantise", "bits is 4.5", "whole number"]),
+    (Quantize, {"scheme": "log"}, ["Quantise", "scheme is 'log'", "symmetric", "affine"]),
+    (Quantize, {"granularity": "block"}, ["Quantise", "granularity is 'block'", "tensor", "channel"]),
+    (Quantize, {"overrides": {"a": 9}}, ["Quantise", '"a" has 9 bits', "2 to 8"]),
+    (Quantize, {"rest": 1}, ["Quantise", "rest is 1", "from 2 to 8"]),
+    (Codebook, {"bits": 0}, ["Codebook", "bits is 0", "from 1 to 8"]),
+    (Codebook, {"bits": True}, ["Codebook", "bits is True"]),
+    (Codebook, {"overrides": {"a": 0}}, ["Codebook", '"a" has 0 bits', "1 to 8"]),
+    (Codebook, {"scheme": "affine"}, ["Codebook", 'unknown field "scheme"']),
+    (Recover, {"epochs": 0}, ["Recover", "epochs is 0", "above 0"]),
+    (Recover, {"epochs": NAN}, ["Recover", "epochs is nan"]),
+    (Recover, {"learning_rate": 0}, ["Recover", "learning_rate is 0", "above 0"]),
+    (Recover, {"learning_rate": "fast"}, ["Recover", "learning_rate is 'fast'", "number"]),
+    (Recover, {"distill": -1}, ["Recover", "distill is -1", "from 0 on"]),
+    (Recover, {"temperature": 0}, ["Recover", "temperature is 0"]),
+    (Recover, {"task_weight": 0}, ["Recover", "nothing is learnt"]),
+    (Recover, {"teachers": {"prune,sparsity=0.5": 0}}, ["Recover", "weight of the teacher", "above 0"]),
+    (Recover, {"teachers": "dense"}, ["Recover", "teachers is 'dense'"]),
+    (Recover, {"label_smoothing": 1.5}, ["Recover", "label_smoothing is 1.5", "from 0 to 1"]),
+    (Recover, {"hold_back": 0.9}, ["Recover", "hold_back is 0.9", "from 0 to 0.5"]),
+    (Recover, {"batch_size": 0}, ["Recover", "batch_size is 0", "from 1 on"]),
+    (Recover, {"update": "biases"}, ["Recover", "update is 'biases'", "weights", "batchnorm"]),
+    (Recover, {"until": -1}, ["Recover", "until is -1"]),
+    (Recover, {"sparsity": 0.5}, ["Recover", 'unknown field "sparsity"']),
+    (GradualPrune, {"sparsity": 1.2}, ["Prune in training", "sparsity is 1.2", "from 0 to 1"]),
+    (GradualPrune, {"schedule": "steep"}, ["Prune in training", "schedule is 'steep'", "cubic", "linear"]),
+    (GradualPrune, {"rounds": 0}, ["Prune in training", "rounds is 0", "from 1 on"]),
+    (GradualPrune, {"criterion": "luck"}, ['no criterion called "luck"']),
+    (GradualPrune, {"pattern": "n:m"}, ["Prune in training", "pattern is 'n:m'"]),
+    (GradualPrune, {"zeros": "leave"}, ["Prune in training", "zeros is 'leave'", "may return"]),
+    (GradualPrune, {"ramp": 2}, ["Prune in training", "ramp is 2", "from 0 to 1"]),
 ]
 
 
@@ -166,14 +202,58 @@ def test_given_names_only_what_differs_from_the_defaults() -> None:
         (Prune(sparsity=0.125, pattern="row", criterion="random"), "prune 12.5 % of neurons, random"),
         (LowRank(rank=16), "rank 16"),
         (LowRank(energy=0.95, layers=("a", "b")), "rank for 95 % energy in a, b"),
+        (Quantize(), "8 bits"),
+        (Codebook(bits=3, layers=("a",)), "codebook of 8 values in a"),
+        (Recover(epochs=1), "recover 1 epoch"),
+        (Recover(epochs=10, until=2.5, distill=1), "recover 2.5 epochs, taught by dense"),
+        (Recover(update="batchnorm"), "estimate BatchNorm anew"),
+        (GradualPrune(sparsity=0.9), "prune to 90 % in 10 epochs, magnitude"),
+        (GradualPrune(pattern="row", criterion=LEARNED), "prune to 80 % of neurons in 10 epochs, learned"),
     ],
 )
 def test_a_step_tells_itself_in_a_few_words(step: Step, words: str) -> None:
     assert step.sentence() == words
 
 
-@pytest.mark.parametrize("step", [Prune, LowRank])
+@pytest.mark.parametrize("step", STEPS.values())
 def test_every_field_has_a_label_and_a_help_text(step: type[Step]) -> None:
     for name, field in step.model_fields.items():
         assert field.title and field.description, name
         assert field.description.endswith(".") or "such as" in field.description
+
+
+NEW: list[Step] = [
+    Quantize(bits=3, scheme="affine", granularity="tensor", overrides={"a,b": None, "c*": 5}, rest=8, layers="*.mlp.*"),
+    Codebook(bits=2, overrides={"x;y": 7}, exclude=("head", "0.5")),
+    Recover(epochs=0.1 + 0.2, until=1 / 3, teachers={"prune,sparsity=0.5;low-rank,rank=2": 0.5}, batch_size=3, seed=9),
+    Recover(update="batchnorm", enabled=False),
+    GradualPrune(sparsity=0.95, schedule="linear", rounds=3, criterion=LEARNED, zeros="may return", ramp=0.5, l1=1e-5),
+]
+
+
+@pytest.mark.parametrize("step", NEW, ids=lambda step: step.sentence())
+def test_steps_that_code_and_train_are_lossless_through_every_text(step: Step) -> None:
+    recipe = Recipe([step, *NEW])
+    for found in (
+        Recipe.from_yaml(recipe.to_yaml()),
+        Recipe.from_url(recipe.to_url()),
+        Recipe.from_dict(recipe.to_dict()),
+        eval(recipe.to_python(), {"ex": ex}),
+        pickle.loads(pickle.dumps(recipe)),
+    ):
+        assert found == recipe and [s.model_dump() for s in found] == [s.model_dump() for s in recipe]
+        assert [type(s) for s in found] == [type(s) for s in recipe] and hash(found) == hash(recipe)
+    text = recipe.to_url()
+    assert text.isascii() and not set(text) & set(" &#\n\"'<>")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 60), st.sampled_from(["cubic", "linear"]))
+def test_a_rising_sparsity_ends_exactly_at_its_target_and_never_falls(
+    target: float, start: float, rounds: int, schedule: Any
+) -> None:
+    start = min(start, target)
+    step = GradualPrune(sparsity=target, rounds=rounds, schedule=schedule)
+    way = [step.sparsity_at(number, start) for number in range(rounds + 3)]
+    assert way[0] == pytest.approx(start, abs=1e-12) and set(way[rounds:]) == {target}
+    assert all(after >= before - 1e-12 for before, after in zip(way, way[1:], strict=False))

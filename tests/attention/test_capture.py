@@ -1,4 +1,4 @@
-"""Attention maps: equal to the softmax by hand and to PyTorch's own weights, with gradients, and nothing left behind."""
+"""Attention maps: equal to the softmax by hand and to PyTorch's own, with gradients, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def test_the_fused_attention_shows_its_weights(kind: str) -> None:
     query, key, value = tensors()
     mask = torch.rand(B, 1, N, S, generator=torch.Generator().manual_seed(3)) > 0.3
     mask[..., 0] = True
-    options: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "none": {}, "bool": {"attn_mask": mask}, "numbers": {"attn_mask": torch.randn(N, S)}, "scale": {"scale": 0.3},
-    }[kind]  # fmt: skip
+    }  # fmt: skip
+    options = kinds[kind]
     _, found = told(query, key, value, **options)
     assert torch.allclose(found, by_hand(query, key, options.get("attn_mask"), options.get("scale")), atol=1e-6)
     assert torch.allclose(found.sum(-1), torch.ones(B, H, N))

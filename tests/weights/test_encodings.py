@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from explorer import ExplorerError
+from explorer.compression.coding import quantise, share_values
 from explorer.compression.patterns import n_of_m
-from explorer.weights.encodings import decode, encode, encodings_of, stored_length
-from explorer.weights.forms import Dense, Factors, Form, Masked
+from explorer.weights.coded import Coded
+from explorer.weights.encodings import Encoding, decode, encode, encodings_of, stored_length
+from explorer.weights.forms import Dense, Factors, Form, Masked, Zeros
 
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64])
 SIZES = st.integers(1, 40)
@@ -115,6 +117,94 @@ def test_a_reader_knows_where_the_first_of_two_ends(first: Form, second: Form) -
         return
     data = np.frombuffer(encode(first, best) + encode(second, encodings_of(second)[0].name), dtype=np.uint8)
     assert stored_length(data, best, first.shape, first.decode().element_size()) == len(encode(first, best))
+
+
+# -- codes --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def coded_forms(draw: st.DrawFn) -> Form:
+    """Quantised or with shared values, pruned before or after, by rows or anywhere; or two such factors."""
+    rows, columns, dtype, seed = draw(SIZES), draw(SIZES), draw(DTYPES), draw(st.integers(0, 999))
+    first = draw(_coded(rows, columns, dtype, seed))
+    return Factors(first, draw(_coded(columns, rows, dtype, seed + 1))) if draw(st.booleans()) else first
+
+
+@st.composite
+def _coded(draw: st.DrawFn, rows: int, columns: int, dtype: torch.dtype, seed: int) -> Form:
+    weight, draws = numbers(rows, columns, dtype, seed), torch.Generator().manual_seed(seed)
+    mask = torch.rand(rows, columns, generator=draws) < draw(DENSITIES)
+    gone = None
+    if draw(st.booleans()):
+        gone = torch.rand(rows, generator=draws) < 0.5
+        mask &= ~gone[:, None]
+    zeros, before = Zeros(mask, rows=gone), draw(st.booleans())
+    pruned, known = (torch.where(mask, weight, weight.new_zeros(())), zeros) if before else (weight, None)
+    form: Coded
+    if draw(st.booleans()):
+        form = share_values(pruned, draw(st.integers(1, 4)), known)
+    else:
+        options = {"affine": draw(st.booleans()), "by_row": draw(st.booleans())}
+        form = quantise(pruned, draw(st.integers(2, 8)), known, **options)
+    return form if before or draw(st.booleans()) else form.masked(zeros)
+
+
+@settings(max_examples=200, deadline=None)
+@given(coded_forms())
+def test_codes_come_back_at_the_foretold_length(form: Form) -> None:
+    if isinstance(form, Factors) and form.rank > min(form.shape):
+        return
+    for option in encodings_of(form):
+        written = np.frombuffer(encode(form, option.name), dtype=np.uint8)
+        assert len(written) == option.size_bytes, option.name
+        found = decode(written, option.name, form.shape, form.decode().dtype)
+        if not isinstance(form, Factors):
+            assert type(found) is type(form) and stored_length(
+                np.append(written, np.uint8(9)), option.name, form.shape, form.decode().element_size()
+            ) == len(written)
+        assert torch.equal(found.decode(), form.decode()) and encode(found, option.name) == written.tobytes()
+
+
+def test_codes_are_stored_as_the_field_counts_them() -> None:
+    weight = numbers(64, 32, torch.float32, 0)
+    assert encodings_of(quantise(weight, 8))[0] == Encoding("quantised,b=8,s=64,z=0/packed", 64 * 4 + 2048)
+    affine = quantise(weight, 4, affine=True, by_row=False)
+    assert Encoding("quantised,b=4,s=1,z=1/packed", 5 + 1024) in encodings_of(affine)
+    assert encodings_of(share_values(weight, 4))[0] == Encoding("codebook,b=4,k=16/packed", 64 + 1024)
+    mask = torch.rand(64, 32, generator=torch.Generator().manual_seed(1)) < 0.05
+    sparse = share_values(weight * mask, 4, Zeros(mask))
+    assert encodings_of(sparse)[0].name.partition("/")[2].startswith("gaps,k=")
+    assert encodings_of(sparse)[0].size_bytes < 64 + 2048 // 8 + int(mask.sum())
+
+
+@settings(max_examples=150, deadline=None)
+@given(coded_forms(), st.data())
+def test_damaged_codes_give_a_form_or_a_sentence_but_no_crash(form: Form, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([option.name for option in encodings_of(form)]))
+    written = np.frombuffer(encode(form, name), dtype=np.uint8).copy()
+    if len(written) and data.draw(st.booleans()):
+        written[data.draw(st.integers(0, len(written) - 1))] ^= data.draw(st.integers(1, 255))
+    else:
+        written = written[: data.draw(st.integers(0, len(written)))]
+    try:
+        assert decode(written, name, form.shape, form.decode().dtype).decode().shape == form.shape
+    except ExplorerError as told:
+        assert "matrix in the encoding" in str(told)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quantised", "quantised,b=4,s=1,z=0", "quantised,b=9,s=1,z=0/packed", "quantised,b=0,s=1,z=0/packed",
+        "quantised,b=4,s=2,z=0/packed", "quantised,b=4,s=1,z=2/packed", "quantised,b=4,s=1,z=0/spiral",
+        "codebook,b=4/packed", "codebook,b=4,k=300/packed", "codebook,b=4,k=4/gaps", "codebook,b=4,k=-1/packed",
+        "codebook,b=2,k=3/packed",
+    ],
+)  # fmt: skip
+def test_a_name_of_codes_that_does_not_fit_the_bytes_is_told(name: str) -> None:
+    size = 4 * 3 + 3 if name == "codebook,b=2,k=3/packed" else 23  # that one fits, but for an index beyond its table
+    with pytest.raises(ExplorerError, match="bytes are no 3 by 4 matrix"):
+        decode(np.full(size, 255, dtype=np.uint8), name, (3, 4), torch.float32)
 
 
 # -- the cheapest is chosen ---------------------------------------------------------------------------------------
