@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from explorer.workbench import Workbench
 
 KEPT_BYTES = 1024 * 2**20
-MOST_JOBS = 100
+MOST_JOBS = 12
 DENSE = "dense"
 
 

@@ -43,10 +43,7 @@ def _draw() -> None:
         else:
             _running(session, pursuit)
         return
-    _offer(session)
-    if session.polling["recovery"] and _pace(session) is not None:
-        session.polling["recovery"] = False
-        run_again(session)
+    _offer(session)  # once the time is known it stands here; the slow polling goes on unseen until the next full run
 
 
 def _offer(session: Session) -> None:
