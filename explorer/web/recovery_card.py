@@ -20,7 +20,8 @@ from explorer.web import markup
 from explorer.web.parts import polled, safely
 from explorer.web.state import Session, act, changes_nothing, current, run_again, write_link
 
-POLL = 0.3
+POLL, SLOW_POLL = 0.3, 1.0
+"""Seconds between looks at a running recovery, and at the measurement of how long one would take."""
 WIDTH, HEIGHT = 260, 64
 
 
@@ -29,7 +30,7 @@ def recovery_card(session: Session) -> None:
     busy = session.trail.pursuit is not None or _pace(session) is None
     session.polling["recovery"] = busy
     with st.container(key="card-recover"):
-        polled(_draw, POLL if busy else None)
+        polled(_draw, None if not busy else POLL if session.trail.pursuit is not None else SLOW_POLL)
 
 
 @safely
@@ -43,7 +44,7 @@ def _draw() -> None:
         else:
             _running(session, pursuit)
         return
-    _offer(session)  # once the time is known it stands here; the slow polling goes on unseen until the next full run
+    _offer(session)  # once the time is known it stands here; the slow polling ends with the next move
 
 
 def _offer(session: Session) -> None:
