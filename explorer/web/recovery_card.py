@@ -20,17 +20,18 @@ from explorer.web import markup
 from explorer.web.parts import polled, safely
 from explorer.web.state import Session, act, changes_nothing, current, run_again, write_link
 
-POLL, SLOW_POLL = 0.3, 1.0
-"""Seconds between looks at a running recovery, and at the measurement of how long one would take."""
+POLL = 0.3
+"""Seconds between looks at a recovery that runs."""
 WIDTH, HEIGHT = 260, 64
 
 
 def recovery_card(session: Session) -> None:
-    """The card under the steps: recover what the steps have broken."""
-    busy = session.trail.pursuit is not None or _pace(session) is None
-    session.polling["recovery"] = busy
+    """The card under the steps: recover what the steps have broken.
+
+    Only a recovery that runs is polled: the time that one would take is there at the next draw, whatever brings it.
+    """
     with st.container(key="card-recover"):
-        polled(_draw, None if not busy else POLL if session.trail.pursuit is not None else SLOW_POLL)
+        polled(_draw, POLL if session.trail.pursuit is not None else None)
 
 
 @safely
@@ -44,7 +45,7 @@ def _draw() -> None:
         else:
             _running(session, pursuit)
         return
-    _offer(session)  # once the time is known it stands here; the slow polling ends with the next move
+    _offer(session)
 
 
 def _offer(session: Session) -> None:

@@ -102,6 +102,7 @@ class AppPage:
 
     def hold(self, share: float) -> None:
         """Drag the line of the chart to a share of its width, and keep holding it."""
+        self.still(self.chart)  # a chart that is just being replaced cannot be scrolled to
         self.chart.scroll_into_view_if_needed()
         box = self.still(self.chart)
         x, y = box["x"] + 46 + share * (box["width"] - 60), box["y"] + 0.6 * box["height"]
@@ -113,7 +114,7 @@ class AppPage:
     def still(self, place: Locator) -> FloatRect:
         """Where something is, once it has not moved for a moment: a page that opens is drawn from top to bottom."""
         box, seen = place.bounding_box(), 0
-        while seen < 4:
+        while seen < 6:
             self.page.wait_for_timeout(60)
             now = place.bounding_box()
             box, seen = now, seen + 1 if now == box and now is not None else 0
@@ -154,4 +155,17 @@ class AppPage:
 
     def go(self, page: str) -> None:
         """Choose a page in the sidebar."""
-        self.page.locator(".st-key-pages a").filter(has_text=page).click()
+        link = self.page.locator(".st-key-pages a").filter(has_text=page)
+        chosen = self.page.locator(f".st-key-page-{page.lower()}-here")
+        for patience in (
+            5,
+            5,
+            SECONDS,
+        ):  # a click that meets the page while it is painted is lost; a person clicks again
+            link.click()
+            try:
+                expect(chosen).to_be_attached(timeout=patience * 1000)
+                return
+            except AssertionError:
+                if patience == SECONDS:
+                    raise
