@@ -23,9 +23,9 @@ def side(pages: Sequence[Any], here: Any) -> None:
     part("side")
     session = current()
     with st.container(key="pages", gap="xsmall"):
-        for page in pages:  # the links carry the state, so that going there is one step of the browser's history
+        for page in pages:  # without the state: a link that is not drawn anew yet would bring an old recipe back
             with st.container(key=f"page-{page.title.lower()}{'-here' if page == here else ''}"):
-                st.page_link(page, width="stretch", query_params=session.here())
+                st.page_link(page, width="stretch")
     session.job.wait(QUICK)  # drawn before the headline: it shows the same numbers as that
     _sample(session)
     _numbers(session)

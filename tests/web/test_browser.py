@@ -175,15 +175,6 @@ def test_another_sample_repaints_the_whole_page(app: AppPage) -> None:
     expect(app.page.locator(".st-key-card-about")).to_contain_text("breast")
 
 
-def test_one_step_back_leaves_a_page(app: AppPage) -> None:
-    app.open(model="digits-vit", recipe="prune,sparsity=0.3").settle()
-    app.go("Model")
-    expect(app.page.locator(".st-key-card-architecture")).to_be_visible()
-    app.page.go_back()
-    expect(app.chart).to_be_visible()
-    assert app.settle().recipe == Recipe([Prune(sparsity=0.3)])
-
-
 def test_a_step_that_is_off_still_shows_what_it_would_rank(app: AppPage) -> None:
     app.open(model="digits-vit", recipe="prune,sparsity=0.5,enabled=false").settle()
     expect(app.page.locator(".chart .words")).to_contain_text("65,984 of 131,968 weights")
