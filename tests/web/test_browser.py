@@ -295,9 +295,10 @@ def test_a_cell_of_the_sensitivity_scan_becomes_a_step(app: AppPage) -> None:
     assert cells.nth(3).get_attribute("aria-label").startswith(f"{found.ranked[0]}, sparsity 80 %: ")  # type: ignore[union-attr]  # an attribute that is there
     cells.nth(3).click()
     app.page.wait_for_function("() => location.search.includes('layers%3D')")
-    assert app.recipe == Recipe([Prune(sparsity=0.8, layers=first.target.matrices)])
+    wanted = Recipe([Prune(sparsity=0.8, layers=first.target.matrices)])
+    assert app.recipe == wanted
     app.go("Compress")
-    assert app.wait_for_recipe(app.recipe).numbers() == stated(app.recipe)
+    assert app.wait_for_recipe(wanted).numbers() == stated(wanted)
     assert app.errors == []
 
 
