@@ -193,12 +193,6 @@ def start(session: Session) -> None:
     session.pursue(_wanted(session)[0])
 
 
-def train(session: Session, step_id: int) -> None:
-    """Switch a training step on: it has to be trained first."""
-    place = session.position(step_id)
-    session.pursue(session.recipe.replace(place, session.recipe[place].change(enabled=True, until=None)))
-
-
 def stop(session: Session) -> None:
     """Stop the recovery that runs; the best so far is kept."""
     if session.trail.pursuit is not None:
