@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from explorer import shown as _shown
+from explorer.attention import edits as _edits  # noqa: F401  (fills its registry)
+from explorer.attention.maps import AttentionMaps
 from explorer.compression import criteria as _criteria  # noqa: F401  (fills its registry)
 from explorer.compression import lowrank as _lowrank  # noqa: F401  (fills its registry)
 from explorer.compression import patterns as _patterns  # noqa: F401  (fills its registry)
@@ -16,8 +18,9 @@ from explorer.opening import load, samples
 from explorer.recipe import Recipe
 from explorer.report import Report
 from explorer.search.sensitivity import Sensitivity
-from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover
+from explorer.steps import Codebook, EditAttention, GradualPrune, LowRank, Prune, Quantize, Recover
 from explorer.subjects.examples import Examples
+from explorer.subjects.heads import Head
 from explorer.variant import Variant
 from explorer.version import __version__
 from explorer.workbench import Workbench
@@ -35,9 +38,12 @@ __all__ = [
     "Quantize",
     "GradualPrune",
     "Codebook",
+    "AttentionMaps",
     "Checks",
+    "EditAttention",
     "Examples",
     "ExplorerError",
+    "Head",
     "Limits",
     "LowRank",
     "Prune",

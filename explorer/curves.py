@@ -10,7 +10,7 @@ import numpy as np
 from explorer.errors import ExplorerError
 from explorer.knobs import RIVALS, limits, turned
 from explorer.recipe import LowRank, Prune, Recipe, Step
-from explorer.steps import Codebook, Quantize, Recover
+from explorer.steps import Codebook, EditAttention, Quantize, Recover
 
 if TYPE_CHECKING:
     from explorer.workbench import Workbench
@@ -33,7 +33,7 @@ def own_field(step: Step) -> str:
 def turner(recipe: Recipe, position: int, field: str) -> Callable[[float], Recipe]:
     """The recipe as a function of one knob; the knob that says the same in other words is let go."""
     step = recipe[position]
-    if isinstance(step, Recover) or field not in type(step).model_fields or field not in (*RIVALS, "n", "bits"):
+    if isinstance(step, (Recover, EditAttention)) or field not in type(step).model_fields or field not in (*RIVALS, "n", "bits"):
         raise ExplorerError(
             f'a {step.label} step has no knob "{field}"',
             where="curve",

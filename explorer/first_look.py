@@ -24,13 +24,13 @@ from explorer.weights.watch import compressible
 class Look:
     """What the first forward passes tell: compressible matrices, work of one example, length of an answer.
 
-    can_run_thin: the Parameters whose factors run as thin layers.
+    can_run_thin: the Parameters whose factors run as thin layers. answers: of several heads, the length of each.
     """
 
     matrices: Matrices
     can_run_thin: frozenset[str]
     work: WorkRecord
-    answers: int | None
+    answers: int | tuple[int, ...] | None
 
 
 def first_look(subject: Subject, found: Matrices) -> Look:
@@ -51,10 +51,18 @@ def first_look(subject: Subject, found: Matrices) -> Look:
     except Exception as problem:
         where, instead = subject.name, "check the shapes and types of the inputs, or give forward="
         raise ExplorerError(as_error(problem).what, where=where, instead=instead) from problem
-    last = outputs[-1]
-    answers = None if not isinstance(last, torch.Tensor) else int(last.shape[-1]) if last.dim() > 1 else 1
     thin = frozenset(matrix.parameter for matrix in matrices if private.can_run_thin(matrix.parameter))
-    return Look(matrices, thin, work, answers)
+    return Look(matrices, thin, work, _answers(subject, outputs[-1]))
+
+
+def _answers(subject: Subject, outputs: Any) -> int | tuple[int, ...] | None:
+    if subject.task == "multi-task":
+        return tuple(_width(logits) for logits in outputs.values())
+    return _width(outputs) if isinstance(outputs, torch.Tensor) else None
+
+
+def _width(logits: torch.Tensor) -> int:
+    return int(logits.shape[-1]) if logits.dim() > 1 else 1
 
 
 def _judged_once(subject: Subject, examples: Examples, outputs: Any) -> None:
@@ -78,9 +86,9 @@ def check_labels(subject: Subject) -> None:
             raise ExplorerError(what, where=where, instead=f"labels go from 0 to {classes - 1}")
 
 
-def with_class_names(subject: Subject, answers: int | None) -> Subject:
+def with_class_names(subject: Subject, answers: int | tuple[int, ...] | None) -> Subject:
     """The subject of a classifier with a name for each class; raises `ExplorerError` when the names do not fit."""
-    if subject.task != "classification" or answers is None:
+    if subject.task != "classification" or not isinstance(answers, int):
         return subject
     classes = max(2, answers)  # one logit tells two classes apart
     if not subject.classes:

@@ -256,7 +256,9 @@ def _agreement(dense: Quality, variant: Quality, limit: float) -> Gate:
     if variant.judged is dense.judged:
         return Gate(name, label, limit, 1.0, 1.0, 1.0, "pass", SAME, "share")
     before, after = _paired(dense, variant)
-    total, same = len(before.score), int(np.sum(before.prediction == after.prediction))
+    assert before.prediction is not None and after.prediction is not None
+    total = len(before.score)
+    same = int((before.prediction == after.prediction).reshape(total, -1).all(axis=1).sum())  # of heads, all of them
     low, high = intervals.wilson(same, total)
     verdict = _verdict(same / total, low, high, limit)
     if verdict == "undecided":

@@ -42,7 +42,7 @@ class Stage:
     def batches(self, split: str) -> Batches:
         """The batches of a split, cut once."""
         if split not in self._batches:
-            by_class = self.subject.task == "classification"
+            by_class = self.subject.task in ("classification", "multi-task")  # of several heads by the first
             self._batches[split] = Batches(self.subject.split(split), self.subject.batch_size, by_class)
         return self._batches[split]
 
@@ -85,7 +85,10 @@ class Stage:
             return [self._story(module, chosen.inputs[at : at + 1], index) for at, index in enumerate(indices)]
         outputs = self.outputs(module, chosen.inputs)
         subject = self.subject
-        return answers_of(subject.task, outputs, chosen.targets, list(indices), subject.classes, subject.score)
+        write = subject.written if subject.writes else None
+        return answers_of(
+            subject.task, outputs, chosen.targets, list(indices), subject.classes, subject.score, subject.heads, write
+        )
 
     def _story(self, module: nn.Module, inputs: Any, index: int) -> Answer:
         end = getattr(self.subject.ways, "END", None)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from explorer.errors import ExplorerError
-from explorer.steps import Codebook, GradualPrune, LowRank, Prune, Quantize, Recover, Step
+from explorer.steps import Codebook, EditAttention, GradualPrune, LowRank, Prune, Quantize, Recover, Step
+from explorer.steps.attention import AMOUNTS, USUAL
 from explorer.weights.matrices import WeightMatrix
 
 RIVALS = {"sparsity": "threshold", "threshold": "sparsity", "rank": "energy", "energy": "rank"}
@@ -21,6 +22,7 @@ NEW_STEPS: dict[str, Step] = {
     "low-rank": LowRank(energy=0.95),
     "quantize": Quantize(bits=8),
     "codebook": Codebook(bits=5),
+    "edit-attention": EditAttention(edit="temperature", temperature=1.0),
     "recover": Recover(epochs=10, distill=1.0),
     "gradual-prune": GradualPrune(sparsity=0.8, epochs=20),
 }
@@ -52,11 +54,31 @@ def turned(step: Step, **fields: Any) -> Step:
         fields = {**_for_pattern(step, fields["pattern"]), **fields}
         if fields["pattern"] == "n:m":
             fields["sparsity"] = None
+    if isinstance(step, EditAttention) and fields.get("edit", step.edit) != step.edit:
+        fields = {**dict.fromkeys(USUAL), "gains": {}, **fields}
     for field in list(fields):
         rival = RIVALS.get(field)
         if rival in type(step).model_fields and rival not in fields and fields[field] is not None:
             fields[rival] = None
     return step.change(**fields)
+
+
+def is_shown(step: Step, field: str) -> bool:
+    """Whether the field stands in sight: it is not rare, or it decides what this step does."""
+    return not is_rare(type(step), field) or (field in ("own_heads", "gains") and bool(getattr(step, field)))
+
+
+def idle_fields(step: Step) -> tuple[str, ...]:
+    """The fields that mean nothing for the step as it stands."""
+    if isinstance(step, Prune) and step.pattern == "n:m":  # each group competes for itself, N and M set the amount
+        return ("scope", "overrides")
+    if isinstance(step, EditAttention):
+        wanted = AMOUNTS.get(step.edit, ())
+        idle = tuple(name for name in USUAL if name not in wanted)
+        idle += () if step.edit == "dropout" else ("seed",)
+        idle += ("heads", "layers") if step.own_heads or step.gains else ()
+        return (*idle, *(() if step.edit == "gain" else ("gains",)))
+    return ()
 
 
 def _for_pattern(step: Prune, pattern: str) -> dict[str, Any]:
@@ -91,6 +113,26 @@ def overrides_from(text: str, whole: bool) -> dict[str, float | None]:
         if not glob:
             example = "blocks.0.*=16, head=off" if whole else "blocks.0.*=0.3, head=off"
             raise ExplorerError(f'"{part}" is not name=amount', where="own amounts", instead=f"write {example}")
+    return found
+
+
+def lists_text(lists: Mapping[str, Sequence[float]]) -> str:
+    """Numbers for some layers on one line: "blocks.0.attn=0 2, blocks.1.attn=1"."""
+    return ", ".join(f"{glob}={' '.join(format(item, 'g') for item in items)}" for glob, items in lists.items())
+
+
+def lists_from(text: str, whole: bool) -> dict[str, tuple[float, ...]]:
+    """Numbers for some layers from such a line. Raises `ExplorerError` for another text."""
+    found: dict[str, tuple[float, ...]] = {}
+    for part in filter(None, (piece.strip() for piece in text.replace("\n", ",").split(","))):
+        glob, _, items = (piece.strip() for piece in part.partition("="))
+        try:
+            found[glob] = tuple(int(item) if whole else float(item) for item in items.split())
+        except ValueError:
+            glob = ""
+        if not glob or not items:
+            example = "blocks.0.attn=0 2" if whole else "blocks.0.attn=1 0.5 1 0"
+            raise ExplorerError(f'"{part}" is not name=numbers', where="own numbers", instead=f"write {example}")
     return found
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from explorer.errors import ExplorerError
 
-IN_POINTS = ("classification", "sequence", "language-modeling")
+IN_POINTS = ("classification", "multi-task", "sequence", "language-modeling")
 """The tasks whose primary metric is a share: its changes are told in points."""
+
+BY_ANSWER = {"max_class_loss": ("classification",), "min_agreement": ("classification", "multi-task")}
+"""The limits on single answers, and the tasks that have such."""
 
 UNITS = {"": 1, "b": 1, "byte": 1, "bytes": 1}
 UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -65,11 +68,10 @@ class Limits:
 
     def check_task(self, task: str) -> None:
         """Raise `ExplorerError` for limits that mean nothing for a task."""
-        if task != "classification":
-            for name in ("max_class_loss", "min_agreement"):
-                if getattr(self, name) is not None:
-                    what = f"it compares predicted classes, and the task here is {task}"
-                    raise ExplorerError(what, where=name, instead="limit max_loss alone")
+        for name, tasks in BY_ANSWER.items():
+            if getattr(self, name) is not None and task not in tasks:
+                what = f"it compares predicted classes, and the task here is {task}"
+                raise ExplorerError(what, where=name, instead="limit max_loss alone")
         if task in IN_POINTS and self.max_loss is not None and self.max_loss > 1:
             what = f"{self.max_loss} is outside 0 to 1"
             raise ExplorerError(what, where="max_loss", instead="give a share: 0.005 is half a point")

@@ -63,5 +63,8 @@ CRITERIA: Registry[Callable[..., Any]] = Registry("criterion")
 PATTERNS: Registry[Callable[..., Any]] = Registry("pattern")
 """Which weights live and die together. Filled by `compression/patterns.py`."""
 
+EDITS: Registry[Callable[..., Any]] = Registry("edit")
+"""What may be done to the rows of an attention map. Filled by `attention/edits.py`."""
+
 FACTORISATIONS: Registry[Callable[..., Any]] = Registry("low-rank method")
 """Ways to write a matrix as a product of two thin ones. Filled by `compression/lowrank.py`."""

@@ -19,6 +19,7 @@ from explorer.saving import Saved, is_saved, read_saved
 from explorer.subjects.checkpoints import from_checkpoint, is_checkpoint
 from explorer.subjects.data import as_examples, to_floats
 from explorer.subjects.examples import Examples, Inputs, tensors_in
+from explorer.subjects.heads import Head, as_heads
 from explorer.subjects.samples import sample_cards, sample_folder, sample_module
 from explorer.subjects.subject import PRIMARY, SPLITS, Forward, Score, Subject
 from explorer.variant import Variant
@@ -49,6 +50,7 @@ def load(
     training: Any = None,
     forward: Forward | None = None,
     score: Score | None = None,
+    heads: Any = None,
     architecture: nn.Module | Callable[[], nn.Module] | None = None,
     dense: nn.Module | None = None,
     name: str | None = None,
@@ -64,8 +66,11 @@ def load(
     model: a sample's name (`ex.samples()`), a `torch.nn.Module`, or a folder that `Variant.save()`
         or transformers' `save_pretrained` wrote.
     data: held-out examples that live numbers are measured on: (inputs, targets), a dict, a DataLoader, a path.
-    task: classification (default), regression, sequence, language-modeling; or give `score=`.
+    task: classification (default), multi-task (with `heads=`), regression, sequence, language-modeling; or give
+        `score=`.
     calibration, test, training: optional splits, like `data`.
+    heads: of a model that gives several answers, `{name: class names}` (or a list of `ex.Head`, with weights), in the
+        order of the targets' columns `[examples, heads]`. It returns a dict by these names, or a tuple in this order.
     forward: `forward(model, inputs)` -> outputs. score: `score(outputs, targets)` -> one value an example.
     architecture: for a saved variant of your own model: the module (or a function that makes it). dense: its original.
     embeddings: count embeddings among the weight matrices. device, dtype: default is where the model is.
@@ -75,7 +80,7 @@ def load(
     splits = {"tune": data, "calibration": calibration, "test": test, "training": training}
     if isinstance(classes, str):
         raise ExplorerError(f"classes is the text {classes!r}", instead="give a list of names")
-    wishes = Wishes(task, tuple(classes), forward, score, name, batch_size, device, dtype)
+    wishes = Wishes(task, tuple(classes), forward, score, as_heads(heads), name, batch_size, device, dtype)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ExplorerError(f"batch_size is {batch_size!r}", instead="give a whole number, 1 or more")
     originals = {"architecture": architecture, "dense": dense}
@@ -98,7 +103,7 @@ def load(
     if not known and (isinstance(model, Path) or re.search(r"[/\\]", model)):
         raise ExplorerError(f"there is no folder {model}", instead="check the path (names on a hub are not opened)")
     _refuse(splits, f"{model} brings its own data")
-    ways = {"task": task, "classes": classes or None, "forward": forward, "score": score}
+    ways = {"task": task, "classes": classes or None, "forward": forward, "score": score, "heads": heads}
     _refuse({**ways, **originals, "device": device, "dtype": dtype}, f"{model} is opened as it is bundled")
     return Workbench(_sample(str(model)), embeddings)
 
@@ -127,7 +132,9 @@ def _sample(name: str) -> Subject:
         batch_size=card.batch_size,
         strip=card.strip,
         card=card,
+        gates=card.gates,
         ways=ways,
+        heads=card.heads,
     )
 
 
@@ -142,6 +149,7 @@ class Wishes:
     classes: tuple[str, ...]
     forward: Forward | None
     score: Score | None
+    heads: tuple[Head, ...]
     name: str | None
     batch_size: int
     device: str | torch.device | None
@@ -164,13 +172,16 @@ class Wishes:
 
     def subject(self, model: nn.Module, splits: Mapping[str, Any]) -> Subject:
         """The subject that model and data make; raises `ExplorerError` where they cannot."""
-        task = self.task or ("score" if self.score is not None else "classification")
+        task = self.task or ("score" if self.score is not None else "multi-task" if self.heads else "classification")
         if task not in PRIMARY:
             raise ExplorerError(f'there is no task "{task}"', instead=f"choose one of: {', '.join(PRIMARY)}")
         if (task == "score") != (self.score is not None):
             raise ExplorerError(
                 'the task "score" and score= belong together', instead="give score=, and leave task out"
             )
+        if (task == "multi-task") != bool(self.heads):
+            what = 'the task "multi-task" and heads= belong together'
+            raise ExplorerError(what, instead="give heads={name: class names}, and leave task out")
         if splits["tune"] is None:
             raise ExplorerError(
                 "there is no data to measure on", where="data=", instead="give (inputs, targets) of held-out examples"
@@ -197,6 +208,7 @@ class Wishes:
             classes=named,
             forward=self.forward,
             score=self.score,
+            heads=self.heads,
             batch_size=self.batch_size,
             strip=tuple(range(0, len(tune), max(1, len(tune) // STRIP)))[:STRIP],
         )
@@ -247,6 +259,7 @@ def _saved(
             wishes,
             task=wishes.task or saved.facts["task"],
             classes=wishes.classes or tuple(saved.facts["classes"]),
+            heads=wishes.heads or saved.facts["heads"],
             name=wishes.name or saved.facts["name"],
             input=saved.facts["input"],
         )
@@ -263,8 +276,9 @@ def _saved(
     outfit, raw = read_outfit(saved.weights, bench.subject.model, bench.matrices())
     own = {**dict(bench.subject.model.named_parameters()), **dict(bench.subject.model.named_buffers())}
     changed = {name: Dense(tensor.reshape(1, -1)) for name, tensor in raw.items() if not torch.equal(tensor, own[name])}
-    worn = Outfit(outfit.forms, {**changed, **outfit.rest})
-    bench.adopt(Variant(bench, saved.recipe, bench.plan(saved.recipe), worn))
+    plan = bench.plan(saved.recipe)
+    worn = Outfit(outfit.forms, {**changed, **outfit.rest}, bench.edits(saved.recipe))
+    bench.adopt(Variant(bench, saved.recipe, plan, worn))
     return bench
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
+from explorer.subjects.heads import as_heads
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -23,7 +24,8 @@ NOTES = "variant.yaml"
 class Saved:
     """What a folder says about the variant in it.
 
-    sample: the bundled sample it was made from, or None for a model of one's own. facts: name, task, input, classes.
+    sample: the bundled sample it was made from, or None for a model of one's own. facts: name, task, input, classes and
+    heads.
     dtype: the number type of the weights, where they share one. embeddings: whether these are among the matrices.
     """
 
@@ -49,6 +51,7 @@ def save(variant: Variant, folder: Path, smallest: bool = False) -> Path:
         "task": subject.task,
         "input": subject.input,
         "classes": list(subject.classes),
+        "heads": [head.to_dict() for head in subject.heads],
         "dtype": str(types.pop()).removeprefix("torch.") if len(types) == 1 else None,
         "embeddings": any(matrix.kind == "embedding" for matrix in variant.workbench.matrices()),
         "recipe": variant.recipe.to_dict(),
@@ -76,6 +79,7 @@ def read_saved(folder: Path) -> Saved:
     try:
         notes = yaml.safe_load((folder / NOTES).read_text(encoding="utf-8"))
         facts = {name: notes[name] for name in ("name", "task", "input", "classes")}
+        facts["heads"] = as_heads(notes.get("heads"))  # folders of earlier versions do not name them
         recipe = Recipe.from_dict(notes["recipe"])
         dtype = None if notes["dtype"] is None else getattr(torch, notes["dtype"])
         if not isinstance(dtype, torch.dtype | None):

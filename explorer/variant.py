@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from explorer import saving
+from explorer.attending import as_tensors
+from explorer.attention.maps import AttentionMaps
+from explorer.attention.reading import MOST_BYTES, Wanted, read_attention
 from explorer.compression.plan import Plan
 from explorer.errors import ExplorerError
 from explorer.evaluation.answers import Answer
@@ -26,6 +29,7 @@ from explorer.report import Report, Size, measure_size
 from explorer.shown import Shown
 from explorer.subjects.examples import batch_length, map_tensors
 from explorer.weights.clone import full_copy
+from explorer.weights.foretold import SAMPLE, SmallestSize, foretold_bytes
 from explorer.weights.forms import Form
 from explorer.weights.install import Outfit, PrivateModel
 from explorer.weights.packing import Storage, WeightsFile
@@ -47,11 +51,12 @@ class Variant(Shown):
         self.outfit = outfit
         self.note = ""
         self._private: PrivateModel | None = None
+        self._running = RLock()
 
     @property
     def is_dense(self) -> bool:
         """Whether nothing is changed."""
-        return not self.outfit.forms and not self.outfit.rest
+        return not self.outfit.forms and not self.outfit.rest and not self.outfit.edits
 
     @cached_property
     def forms(self) -> Mapping[str, Form]:
@@ -77,15 +82,49 @@ class Variant(Shown):
 
     def outputs(self, inputs: Any) -> Any:
         """What the variant gives for a batch: tensors as the model takes them, or raw examples."""
-        subject = self.workbench.subject
         module = self._dressed()
         try:
-            ready = inputs if _is_tensors(inputs) else subject.prepare(inputs)
+            ready = as_tensors(self.workbench, inputs)
             return self.workbench.stage.outputs(module, ready)
         except ExplorerError:
             raise
         except Exception as problem:
             raise as_error(problem) from problem
+
+    def attention(
+        self,
+        inputs: Any,
+        layers: str | Sequence[str] = "*",
+        *,
+        heads: Sequence[int] | None = None,
+        target: Any = None,
+        position: int = -1,
+        most_bytes: int = MOST_BYTES,
+    ) -> AttentionMaps:
+        """What the variant attends to, on some examples: tensors as the model takes them, or raw ones.
+
+        Parameters
+        ----------
+        layers: names or globs of attention layers (`wb.attention_sites.names`). heads: only these, to save memory.
+        target: a class ("predicted", a number, one an example): the maps then bear the gradients of that output.
+        position: of a text's outputs, the one whose gradients are meant. most_bytes: memory that maps may take.
+
+        Raises `ExplorerError` for a model without attention, unknown layers and heads, and maps that would not fit.
+        """
+        bench = self.workbench
+        globs = (layers,) if isinstance(layers, str) else tuple(layers)
+        wanted = Wanted(globs, (), None if heads is None else tuple(heads), target, position, most_bytes)
+        ready = as_tensors(bench, inputs)
+        sites = bench.attention_sites
+        with self._running:
+            try:
+                moved = map_tensors(ready, lambda tensor: tensor.to(bench.stage.device))
+                caption = f"{bench.name} · {'dense' if self.is_dense else self.recipe.sentence()}"
+                return read_attention(bench.subject, self._dressed(), moved, sites, wanted, caption)
+            except ExplorerError:
+                raise
+            except Exception as problem:
+                raise as_error(problem) from problem
 
     def answers(self, indices: Sequence[int], split: str = "tune") -> list[Answer]:
         """What the variant says to single examples of a split (not of the sealed one)."""
@@ -126,8 +165,14 @@ class Variant(Shown):
         return self.weights_file.storage
 
     def bytes_smallest(self) -> int:
-        """The length of the file that `save(smallest=True)` writes, measured (it is made in memory)."""
+        """The length of the file that `save(smallest=True)` writes, measured: it is made in memory (blocking)."""
         return self.smallest_file.storage.size_bytes
+
+    def measure_smallest(self) -> SmallestSize:
+        """Start measuring `bytes_smallest` in the background: `.bytes`, with an `.estimate` until it is there."""
+        changed = {**self.outfit.forms, **self.outfit.rest}
+        few = sum(form.entries for form in changed.values()) <= SAMPLE  # measured as fast as estimated
+        return SmallestSize(None if few else lambda: foretold_bytes(self.storage, changed), self.bytes_smallest)
 
     @cached_property
     def size(self) -> Size:
@@ -220,9 +265,3 @@ class Variant(Shown):
 
     def __str__(self) -> str:
         return f"{self.workbench.name}: {self.recipe.sentence()}\n{self.size}"
-
-
-def _is_tensors(inputs: Any) -> bool:
-    found: list[bool] = []
-    map_tensors(inputs, lambda tensor: found.append(True))
-    return bool(found) and (torch.is_tensor(inputs) or isinstance(inputs, (tuple, dict)))

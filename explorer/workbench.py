@@ -13,11 +13,14 @@ from typing import Any
 import torch
 
 from explorer import shown
+from explorer.attending import edits_of, planned, sites_of
+from explorer.attention.editing import Edit
+from explorer.attention.sites import Sites
 from explorer.compression.apply import Model, Stand, apply_plan, decomposition, score_index
 from explorer.compression.lowrank import Spectrum
 from explorer.compression.memory import Memory
 from explorer.compression.order import ScoreIndex
-from explorer.compression.plan import Plan, answers_matrix, resolve
+from explorer.compression.plan import Plan, answers_matrices, resolve
 from explorer.compression.pruning import without_biases
 from explorer.curves import own_field, positions, turner
 from explorer.errors import ExplorerError
@@ -28,11 +31,12 @@ from explorer.jobs import CurveJob, Job, Stage
 from explorer.recipe import Recipe, as_recipe
 from explorer.recovery.coach import Coach
 from explorer.recovery.material import source_of
-from explorer.search.allocation import allocate
+from explorer.recovery.remembered import with_zeros
+from explorer.search.allocation import AllocationJob, allocation_job, outcome
 from explorer.search.scans import Scans
 from explorer.search.sensitivity import Sensitivity, SensitivityJob, watched
 from explorer.shown import Shown
-from explorer.steps import Recover
+from explorer.steps import EditAttention, Recover
 from explorer.subjects.examples import tensors_in
 from explorer.subjects.subject import Subject
 from explorer.variant import Variant
@@ -79,7 +83,7 @@ class Workbench(Shown):
             for name, parameter in subject.model.named_parameters()
             if name not in in_matrices
         }
-        self.answers_matrix = answers_matrix(self._matrices, self._answers)
+        self.answers_matrices = answers_matrices(self._matrices, self._answers)
         self.coach = Coach(self)
         self._start = Model(self.dense_forms, self.dense_rest, Memory(KEPT_BYTES), self.coach.train, self.coach.known)
         self._variants: dict[str, Variant] = {}
@@ -126,7 +130,7 @@ class Workbench(Shown):
     def plan(self, recipe: Any) -> Plan:
         """A dry run: what would happen to which matrix, and warnings."""
         asked = as_recipe(recipe)
-        plan = resolve(asked, self._matrices, self._answers)
+        plan = resolve(asked, self._matrices, self._answers, lambda at, step: planned(at, step, self.attention_sites))
         if any(step.enabled and isinstance(step, Recover) for step in asked):
             source_of(self.subject)
         return plan
@@ -148,7 +152,20 @@ class Workbench(Shown):
     def _outfit(self, plan: Plan) -> Outfit:
         # On small matrices a second thread only waits for the first, most of all where others use the cores.
         with torch.no_grad(), one_thread() if self._matrices.total < MANY_WEIGHTS else nullcontext():
-            return self.worn(apply_plan(plan, self._start))
+            worn = self.worn(apply_plan(plan, self._start))
+        edits = self.edits(plan.recipe)
+        return replace(worn, edits=edits) if edits else worn
+
+    @cached_property
+    def attention_sites(self) -> Sites:
+        """Where the model attends: its attention layers and gates, found by one watched forward pass."""
+        return sites_of(self)
+
+    def edits(self, recipe: Recipe) -> tuple[Edit, ...]:
+        """What the recipe's edits of attention change while the model runs."""
+        if not any(step.enabled and isinstance(step, EditAttention) for step in recipe):
+            return ()
+        return edits_of(recipe, self.attention_sites, self)
 
     def worn(self, stand: Stand) -> Outfit:
         """A stand as what a clone can wear: biases of removed rows are gone, too."""
@@ -185,6 +202,7 @@ class Workbench(Shown):
 
     def adopt(self, variant: Variant) -> None:
         """Take a loaded variant as the current one, and as the result of its recipe."""
+        variant.outfit = replace(variant.outfit, forms=with_zeros(variant.outfit.forms, variant.plan))
         self.variant = variant
         if not variant.is_dense:
             self.keep(variant)
@@ -323,13 +341,20 @@ class Workbench(Shown):
         max_bytes: int | str | None = None,
         by: str | None = None,
         levels: Sequence[float] | None = None,
+        start: Any = None,
         progress: bool = True,
     ) -> Recipe:
         """A recipe with an own amount for each matrix that keeps the limit on tune, against dense (blocking).
 
-        by="attention": the losses of blocks with confident attention count up to twice.
+        by="attention": the losses of blocks with confident attention count up to twice. start: a recipe to start from
+        instead of dense; its steps come first. An interrupt (Ctrl+C, the notebook's stop) keeps the best so far.
         """
-        return allocate(self, step, max_loss, max_bytes, by, levels, progress)
+        limits: dict[str, Any] = {"max_loss": max_loss, "max_bytes": max_bytes, "by": by, "levels": levels}
+        return outcome(self.allocation_job(step, start=start, **limits), progress)
+
+    def allocation_job(self, step: Any, **wishes: Any) -> AllocationJob:
+        """Start what `allocate` waits for: `.share`, `.words`, `.stop()` keeps the best so far; returns at once."""
+        return allocation_job(self, step, **wishes)
 
     def _unkept(self, recipe: Recipe) -> Variant:
         plan = self.plan(recipe)

@@ -1,13 +1,16 @@
 """How small the bundled samples get: `python -m tests.ledger`, or `make ledger`.
 
 Each recipe in `explorer/recipes` is trained anew and measured on the tune split beside the dense model; the table goes
-to the terminal and between the markers in the README. The bytes are lengths of files that were written.
+to the terminal and between the markers in the README. The bytes are lengths of files that were written. With
+`--only NAME` (as often as wanted) the rows of the other samples stay as they stand in the README.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,27 +67,42 @@ def measure(recipe: Path) -> Line:
     return Line(recipe.stem, f"{quality.primary} {dense.value:.4f}", told, changed, whole, plain, smallest, seconds)
 
 
-def table(lines: list[Line]) -> str:
-    """The lines as a Markdown table."""
+def table(rows: Mapping[str, str]) -> str:
+    """The rows by sample as a Markdown table, in the order of the recipe files."""
     head = ("sample", "dense", "compressed (95 %)", "change, paired", "dense bytes", "coded", "smallest", "seconds")
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *map(str, lines)])
+    listed = [rows[recipe.stem] for recipe in recipes() if recipe.stem in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *listed])
 
 
-def write(text: str) -> None:
-    """Put the table between the markers in the README."""
-    whole = README.read_text(encoding="utf-8")
-    before, _, rest = whole.partition(START)
-    _, found, after = rest.partition(END)
+def rows_in(text: str) -> dict[str, str]:
+    """The rows of a table that was written before, by sample."""
+    return {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+
+
+def split(readme: str) -> tuple[str, str, str]:
+    """(what stands before the table, the table, what comes after it)."""
+    before, _, rest = readme.partition(START)
+    inside, found, after = rest.partition(END)
     if not found:
         raise SystemExit(f"{README} lacks {START} ... {END}")
+    return before, inside, after
+
+
+def update(measured: Mapping[str, str]) -> str:
+    """Put measured rows between the markers in the README, beside the others that stand there; returns the table."""
+    before, inside, after = split(README.read_text(encoding="utf-8"))
+    text = table({**rows_in(inside), **measured})
     README.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+    return text
 
 
 def main() -> None:
-    """Measure every recipe and write the table."""
-    text = table([measure(recipe) for recipe in recipes()])
-    print(text)
-    write(text)
+    """Measure every recipe, or those that are asked for, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [recipe.stem for recipe in recipes()]
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="measure this sample alone")
+    only = parser.parse_args().only or names
+    print(update({recipe.stem: str(measure(recipe)) for recipe in recipes() if recipe.stem in only}))
 
 
 if __name__ == "__main__":

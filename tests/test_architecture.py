@@ -22,6 +22,8 @@ FLOORS = {
         "workbench",
         "variant",
         "report",
+        "attending",
+        "drift",
         "jobs",
         "first_look",
         "curves",

@@ -13,14 +13,18 @@ from explorer.knobs import (
     NEW_STEPS,
     globs_from,
     globs_worth_offering,
+    idle_fields,
     is_rare,
+    is_shown,
     limits,
+    lists_from,
+    lists_text,
     overrides_from,
     overrides_text,
     turned,
 )
 from explorer.recipe import LowRank, Prune, Step
-from explorer.steps import STEPS
+from explorer.steps import STEPS, EditAttention
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,29 @@ def test_globs() -> None:
     offered = globs_worth_offering(["a.0.q", "a.0.k", "a.1.q", "head"])
     assert set(globs_worth_offering(["a.0.q", "a.1.q", "head"])) == {"*.q", "a.*"}
     assert "a.0.*" in offered and "*.q" in offered and "a.*" in offered and "*.k" not in offered
+
+
+def test_another_edit_brings_its_own_amount() -> None:
+    step = turned(EditAttention(edit="top-k", k=1, heads=(0, 2)), edit="temperature")
+    assert step == EditAttention(edit="temperature", temperature=2.0, heads=(0, 2))
+    gains = EditAttention(edit="gain", gains={"a": (1.0, 0.5)})
+    assert turned(gains, edit="off") == EditAttention(edit="off")
+
+
+def test_only_the_fields_of_the_edit_mean_something() -> None:
+    idle = idle_fields(EditAttention(edit="block-low-rank"))
+    assert {"rank", "block"}.isdisjoint(idle) and {"temperature", "k", "window", "seed", "gains"} <= set(idle)
+    assert "seed" not in idle_fields(EditAttention(edit="dropout"))
+    own = EditAttention(edit="off", own_heads={"a": (1,)})
+    assert {"heads", "layers"} <= set(idle_fields(own)) and is_shown(own, "own_heads")
+    assert not is_shown(EditAttention(), "own_heads")
+
+
+def test_numbers_for_layers_go_on_a_line_and_come_back() -> None:
+    heads = {"blocks.0.attn": (0, 2), "blocks.1.attn": (1,)}
+    assert lists_from(lists_text(heads), whole=True) == heads
+    gains = {"a": (1.0, 0.25)}
+    assert lists_from(lists_text(gains), whole=False) == gains
+    for wrong in ("blocks.0", "blocks.0=", "=1", "a=x", "a=1.5"):
+        with pytest.raises(ExplorerError, match="name=numbers"):
+            lists_from(wrong, whole=True)

@@ -85,10 +85,13 @@ def test_limits_of_classes_are_for_classifiers() -> None:
                 Limits(**given).check_task(task)
         Limits(max_loss=0.5, max_bytes=7).check_task(task)
     Limits(0.5, 0.5, 0.5, 7).check_task("classification")
+    Limits(0.5, None, 0.5, 7).check_task("multi-task")
+    with pytest.raises(ExplorerError, match="max_class_loss: .* the task here is multi-task"):
+        Limits(max_class_loss=0.5).check_task("multi-task")
 
 
 def test_a_loss_above_one_is_for_metrics_that_know_such() -> None:
-    for task in ("classification", "sequence", "language-modeling"):
+    for task in ("classification", "multi-task", "sequence", "language-modeling"):
         with pytest.raises(ExplorerError, match="max_loss: 5 is outside 0 to 1. Give a share: 0.005 is half a point"):
             Limits(max_loss=5).check_task(task)
     for task in ("regression", "score"):

@@ -14,7 +14,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import explorer as ex
-from tests.toys import Encoder, Recurrent, Tied, TwoInputs, bench, numbers, perceptron, plain_outputs, seeded
+from tests.toys import (
+    COLOURS_AND_SIZES,
+    Encoder,
+    Recurrent,
+    Tied,
+    TwoHeads,
+    TwoInputs,
+    bench,
+    numbers,
+    perceptron,
+    plain_outputs,
+    seeded,
+    two_answers,
+)
 
 HALF = ex.Prune(sparsity=0.5)
 
@@ -318,7 +331,7 @@ def test_a_single_example_is_enough() -> None:
         ({"data": (X * float("nan"), Y)}, "data: the inputs hold NaN or infinity"),
         ({"data": (X, Y), "test": (X * float("inf"), Y)}, "test: the inputs hold NaN or infinity"),
         ({"data": (X, Y), "calibration": (X[:0], Y[:0])}, "calibration: there is no example in it"),
-        ({"data": (X, Y), "task": "clustering"}, 'no task "clustering". Choose one of: classification, regression'),
+        ({"data": (X, Y), "task": "clustering"}, 'no task "clustering". Choose one of: classification, multi-task'),
         ({"data": (X, Y), "task": "score"}, 'the task "score" and score= belong together'),
         ({"data": (X, Y), "task": "regression", "score": torch.add}, "belong together"),
         ({"data": (X, Y), "batch_size": 0}, "batch_size is 0"),
@@ -490,3 +503,69 @@ def test_inputs_that_the_model_cannot_take_are_told_in_a_sentence() -> None:
         wb.dense.outputs(torch.randn(2, 5))
     with pytest.raises(ex.ExplorerError, match="cannot be timed"):
         wb.dense.latency(batch=0)
+
+
+# -- several heads ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [dict, tuple])
+def test_a_model_with_several_heads(kind: type) -> None:
+    model, (inputs, targets) = seeded(lambda: TwoHeads(kind)), two_answers(40)
+    wb = ex.load(model, data=(inputs, targets), task="multi-task", heads=COLOURS_AND_SIZES)
+    assert [head.name for head in wb.subject.heads] == ["colour", "size"]
+    with torch.no_grad():
+        said = torch.stack([logits.argmax(1) for logits in seeded(TwoHeads)(inputs).values()], dim=1)
+    quality = wb.dense.evaluate()
+    assert quality.value == pytest.approx(float((said == targets).all(dim=1).double().mean()))
+    assert quality.by_head == pytest.approx(
+        {name: float((said == targets)[:, at].double().mean()) for at, name in enumerate(COLOURS_AND_SIZES)}
+    )
+    (answer,) = wb.dense.answers([3])
+    names = [COLOURS_AND_SIZES[head][int(said[3, at])] for at, head in enumerate(("colour", "size"))]
+    assert answer.label == " · ".join(names)
+    assert wb.subject.target_label(torch.tensor([2, -100])) == "blue · –"
+    assert set(wb.dense.outputs(inputs[:2])) == {"colour", "size"}
+    assert wb.answers_matrices == {"colour", "size"}
+    for shown in (wb, wb.dense, quality, wb.compress(HALF).report()):
+        assert "object at" not in str(shown)
+
+
+def test_rows_of_all_heads_are_spared() -> None:
+    wb = ex.load(seeded(TwoHeads), data=two_answers(20), heads=COLOURS_AND_SIZES)
+    rows = ex.Prune(sparsity=0.5, pattern="row", scope="matrix")
+    assert set(wb.compress(rows).outfit.forms) == {"trunk"}
+    named = rows.change(layers=("size",))
+    assert set(wb.compress(named).outfit.forms) == {"size"}
+
+
+def test_a_saved_variant_with_several_heads_comes_back(tmp_path: Path) -> None:
+    heads = [ex.Head("colour", ("red", "green", "blue")), ex.Head("size", ("small", "large"), 0.5)]
+    v = ex.load(seeded(TwoHeads), data=two_answers(40), heads=heads).compress(HALF)
+    v.save(tmp_path)
+    again = ex.load(tmp_path, architecture=TwoHeads, data=two_answers(40))
+    assert again.subject.task == "multi-task" and again.subject.heads == tuple(heads)
+    assert again.variant.evaluate().to_dict() == v.evaluate().to_dict()
+    beside = ex.load(tmp_path, dense=seeded(TwoHeads), data=two_answers(40))
+    assert beside.variant.report().to_dict() == v.report().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "the model gives dict, not a tensor"),
+        ({"task": "multi-task"}, 'the task "multi-task" and heads= belong together'),
+        ({"task": "classification", "heads": COLOURS_AND_SIZES}, 'the task "multi-task" and heads= belong together'),
+        ({"heads": {"colour": ["r", "g", "b"], "weight": ["a", "b"]}}, "the model gives no output weight"),
+        ({"heads": {"colour": ["r", "g", "b"]}}, r"targets have the shape \(1, 2\) for 1 heads"),
+        ({"heads": {"colour": ["r", "g"], "size": ["a", "b"]}}, "the head colour gives shape .* for 2 classes"),
+        ({"heads": "colour"}, "names no heads"),
+    ],
+)
+def test_heads_that_do_not_fit(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ex.ExplorerError, match=says):
+        ex.load(seeded(TwoHeads), data=two_answers(20), **options)
+
+
+def test_heads_of_ones_own_do_not_change_a_sample() -> None:
+    with pytest.raises(ex.ExplorerError, match="heads=: digits-vit is opened as it is bundled"):
+        ex.load("digits-vit", heads=COLOURS_AND_SIZES)

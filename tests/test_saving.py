@@ -172,6 +172,7 @@ def test_what_was_read_back(tmp_path: Path) -> None:
         "task": "classification",
         "input": "tensor",
         "classes": ["0", "1", "2"],
+        "heads": (),
     }
 
 

@@ -44,6 +44,32 @@ class Convolutional(nn.Module):
         return self.head(torch.relu(self.grouped(torch.relu(self.norm(self.first(x))))).flatten(1))
 
 
+class TwoHeads(nn.Module):
+    """Two answers on one trunk: `[B, 6]` -> `{"colour": [B, 3], "size": [B, 2]}`, or a tuple of them."""
+
+    def __init__(self, kind: type = dict) -> None:
+        super().__init__()
+        self.kind = kind
+        self.trunk = nn.Linear(6, 16)
+        self.colour = nn.Linear(16, 3)
+        self.size = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> object:
+        features = torch.relu(self.trunk(x))
+        both = {"colour": self.colour(features), "size": self.size(features)}
+        return both if self.kind is dict else tuple(both.values())
+
+
+COLOURS_AND_SIZES = {"colour": ["red", "green", "blue"], "size": ["small", "large"]}
+"""The heads of `TwoHeads`."""
+
+
+def two_answers(examples: int = 60, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """(inputs `[examples, 6]`, class numbers `[examples, 2]`): a colour and a size."""
+    inputs, colours = numbers(examples, seed=seed)
+    return inputs, torch.stack([colours, (inputs[:, 0] > 0).long()], dim=1)
+
+
 class Recurrent(nn.Module):
     """An LSTM over numbers: `[B, T, 5]` -> `[B, 3]`."""
 

@@ -15,7 +15,7 @@ from explorer.compression.plan import Plan
 from explorer.compression.pruning import index_of, pieces_of, prune
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
-from explorer.steps import Codebook, LowRank, Prune, Quantize, Recover
+from explorer.steps import Codebook, EditAttention, LowRank, Prune, Quantize, Recover
 from explorer.weights.forms import Dense, Form
 
 
@@ -117,7 +117,7 @@ def _after(plan: Plan, position: int, before: Stand, model: Model) -> Stand:
     """What the step at `position` makes of what it finds."""
     steps = Recipe(plan.recipe.steps[: position + 1]).active().to_url()
     entries = plan.acting(position)
-    if not entries:
+    if not entries or isinstance(plan.recipe[position], EditAttention):  # an edit of attention changes no weight
         return replace(before, steps=steps)
     step, found = plan.recipe[position], {**model.matrices, **before.forms}
     changed: Mapping[str, Form] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
 from explorer.shown import Shown
-from explorer.steps import STEPS, Codebook, GradualPrune, LowRank, Prune, Quantize, Recover, Step
+from explorer.steps import STEPS, Codebook, EditAttention, GradualPrune, LowRank, Prune, Quantize, Recover, Step
 from explorer.weights.matrices import Matrices, WeightMatrix
 
 
@@ -61,20 +61,38 @@ class Plan(Shown):
         return "\n".join(lines) or "an empty recipe: the dense model"
 
 
-def resolve(recipe: Recipe, matrices: Matrices, answers: int | None = None) -> Plan:
+Attend = Callable[[int, EditAttention], list[PlanEntry]]
+"""`attend(position, step)`: what an edit of attention does at each of the model's attention layers."""
+
+
+def _no_attention(position: int, step: EditAttention) -> list[PlanEntry]:
+    raise ExplorerError("attention is found by running the model", instead="use wb.plan")
+
+
+def resolve(
+    recipe: Recipe,
+    matrices: Matrices,
+    answers: int | tuple[int, ...] | None = None,
+    attend: Attend = _no_attention,
+) -> Plan:
     """The plan of a recipe for a model with these matrices.
 
-    answers: how many rows the matrix has that gives the answers (the classes), where that is known.
+    answers: how many rows the matrix has that gives the answers (the classes), where that is known; of several heads
+        the rows of each.
     Raises `ExplorerError` for a glob that matches nothing and for a rank that no chosen matrix can have.
     """
     entries: list[PlanEntry] = []
     warnings: list[PlanWarning] = []
     for position, step in enumerate(recipe):
-        resolver = _RESOLVERS[type(step)]
+        chosen: list[WeightMatrix] = []
         try:
-            chosen = matrices.select(step.layers, step.exclude)
-            overrides = _overrides(step, matrices)
-            planned = resolver(position, step, chosen, overrides, answers_matrix(matrices, answers))
+            if isinstance(step, EditAttention):
+                planned = attend(position, step)
+            else:
+                chosen = matrices.select(step.layers, step.exclude)
+                overrides = _overrides(step, matrices)
+                resolver = _RESOLVERS[type(step)]
+                planned = resolver(position, step, chosen, overrides, answers_matrices(matrices, answers))
         except ExplorerError as problem:
             raise problem.at(f"step {position + 1}, {step.label}") from problem
         if not step.enabled:
@@ -85,7 +103,8 @@ def resolve(recipe: Recipe, matrices: Matrices, answers: int | None = None) -> P
             text = f"the override of {', '.join(idle)} has no effect: the step does not act there"
             warnings.append(PlanWarning(position, text))
         if not any(entry.skipped is None for entry in planned):
-            warnings.append(PlanWarning(position, "it changes nothing: every chosen matrix is left as it is"))
+            noun = "attention layer" if isinstance(step, EditAttention) else "matrix"
+            warnings.append(PlanWarning(position, f"it changes nothing: every chosen {noun} is left as it is"))
     return Plan(recipe, tuple(entries), (*warnings, *_about_order(recipe, entries, matrices)))
 
 
@@ -100,14 +119,23 @@ def _overrides(step: Step, matrices: Matrices) -> dict[str, float | None]:
     return own
 
 
-def answers_matrix(matrices: Matrices, answers: int | None) -> str | None:
-    """The name of the matrix whose rows are the answers: the last one, when it has that many rows."""
-    last = matrices[len(matrices) - 1] if len(matrices) else None
-    return last.name if last is not None and answers is not None and last.rows == answers else None
+def answers_matrices(matrices: Matrices, answers: int | tuple[int, ...] | None) -> frozenset[str]:
+    """The names of the matrices whose rows are the answers: the last one, when it has that many rows.
+
+    Of several heads it is for each the last one with so many rows that no later head has.
+    """
+    if not isinstance(answers, tuple):
+        last = matrices[len(matrices) - 1] if len(matrices) else None
+        return frozenset({last.name} if last is not None and last.rows == answers else ())
+    found: set[str] = set()
+    names = [(matrix.name, matrix.rows) for matrix in reversed(list(matrices))]
+    for rows in reversed(answers):
+        found.update([name for name, own in names if own == rows and name not in found][:1])
+    return frozenset(found)
 
 
 def _resolve_prune(
-    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: frozenset[str]
 ) -> list[PlanEntry]:
     assert isinstance(step, Prune)
     noun = "rows" if step.pattern == "row" else "weights"
@@ -116,7 +144,7 @@ def _resolve_prune(
         amount = own.get(matrix.name, step.sparsity)
         if matrix.name in own and amount is None:
             entries.append(PlanEntry(position, matrix.name, "", "an override says so"))
-        elif step.pattern == "row" and matrix.name == answers and matrix.name not in (*step.layers, *step.overrides):
+        elif step.pattern == "row" and matrix.name in answers and matrix.name not in (*step.layers, *step.overrides):
             entries.append(
                 PlanEntry(position, matrix.name, "", "its rows are the answers; name it exactly to prune them")
             )
@@ -140,7 +168,7 @@ def _resolve_prune(
 
 
 def _resolve_low_rank(
-    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: frozenset[str]
 ) -> list[PlanEntry]:
     assert isinstance(step, LowRank)
     asked = {matrix.name: own.get(matrix.name, step.rank) for matrix in chosen}
@@ -169,7 +197,7 @@ def _resolve_low_rank(
 
 
 def _resolve_coding(
-    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: frozenset[str]
 ) -> list[PlanEntry]:
     assert isinstance(step, (Quantize, Codebook))
     by_row = isinstance(step, Quantize) and step.granularity == "channel"
@@ -186,7 +214,7 @@ def _resolve_coding(
 
 
 def _resolve_training(
-    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: str | None
+    position: int, step: Step, chosen: list[WeightMatrix], own: dict[str, float | None], answers: frozenset[str]
 ) -> list[PlanEntry]:
     assert isinstance(step, Recover)
     what = "trained, with its zeros, rank or codes kept"

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.evaluation.tasks import judge
+from explorer.evaluation.tasks import Judged, judge
+from explorer.subjects.heads import Head
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a model says to one example.
 
-    index: of the example in its split. label: the class or number. probability: of that class, in 0..1.
-    right: whether it is the target, where that can be said. detail: for two classes, the probability of the second.
+    index: of the example in its split. label: the class or number; of several heads "8 · loop"; of a sequence its text.
+    probability: of that class, in 0..1. right: whether it is the target, where that can be said. detail: for two
+    classes, the probability of the second; for several heads, that of each one's class ("98 % · 100 %").
     words: what a language model wrote on.
     """
 
@@ -30,10 +32,22 @@ class Answer:
 
 
 def answers_of(
-    task: str, outputs: Any, targets: Tensor, indices: Sequence[int], classes: Sequence[str], score: Any = None
+    task: str,
+    outputs: Any,
+    targets: Tensor,
+    indices: Sequence[int],
+    classes: Sequence[str],
+    score: Any = None,
+    heads: Sequence[Head] = (),
+    write: Callable[[Tensor], list[str]] | None = None,
 ) -> list[Answer]:
-    """One answer for each example of a batch."""
+    """One answer for each example of a batch.
+
+    write: of a sequence, ids `[B, T]` -> texts; without it an answer is only exact or not.
+    """
     judged = judge(task, outputs, targets, score)
+    if task == "multi-task":
+        return [_of_heads(judged, at, index, heads) for at, index in enumerate(indices)]
     if task == "classification":
         assert judged.prediction is not None
         listed = []
@@ -49,11 +63,24 @@ def answers_of(
         assert judged.prediction is not None
         return [Answer(index, f"{judged.prediction[at]:.3g}") for at, index in enumerate(indices)]
     if task == "sequence":
-        return [
-            Answer(i, "exact" if s == 1 else "not exact", right=bool(s == 1))
-            for i, s in zip(indices, judged.score, strict=True)
-        ]
+        labels = ["exact" if score == 1 else "not exact" for score in judged.score]
+        if write is not None:
+            labels = write(torch.from_numpy(judged.prediction))
+        rights = [bool(score == 1) for score in judged.score]
+        return [Answer(i, label, right=right) for i, label, right in zip(indices, labels, rights, strict=True)]
     return [Answer(i, f"{float(s):.3g}") for i, s in zip(indices, judged.score, strict=True)]
+
+
+def _of_heads(judged: Judged, at: int, index: int, heads: Sequence[Head]) -> Answer:
+    assert judged.prediction is not None
+    label = " · ".join(head.label(int(number)) for head, number in zip(heads, judged.prediction[at], strict=True))
+    sure = " · ".join(_percent(float(judged.parts[f"probability_{head.name}"][at])) for head in heads)
+    return Answer(index, label, right=bool(judged.score[at] == 1), detail=sure)
+
+
+def _percent(probability: float) -> str:
+    """ "98 %"; what is not quite sure is never rounded to it."""
+    return "> 99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
 
 
 def write_on(run: Callable[[Tensor], Tensor], prompt: Tensor, end: int | None, length: int) -> list[int]:

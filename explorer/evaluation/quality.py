@@ -98,8 +98,16 @@ class Quality(Shown):
 
     @property
     def predictions(self) -> NDArray[Any] | None:
-        """`[examples]`: the predicted class or number; None for texts."""
+        """`[examples]`: the predicted class or number; None for texts; `[examples, heads]` of several heads."""
         return self.judged.prediction
+
+    @property
+    def by_head(self) -> dict[str, float]:
+        """The accuracy of each head by its name; empty for models with one answer."""
+        if self.task != "multi-task":
+            return {}
+        start = f"{self.primary}_"
+        return {name.removeprefix(start): own for name, own in self.metrics.items() if name.startswith(start)}
 
     def against(self, other: Quality) -> Change:
         """The change from `other` to this one, on the examples that both have seen."""

@@ -5,7 +5,7 @@ Metrics bear their scikit-learn names and agree with scikit-learn's values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ Array = NDArray[Any]
 class Judged:
     """What is known of each example of a batch: arrays `[examples]`.
 
-    score: one value an example, higher is better (right = 1). prediction: class, number, or None for texts.
+    score: one value an example, higher is better (right = 1). prediction: class, number, or None for texts; of several
+        heads `[examples, heads]`, the class of each; of sequences `[examples, positions]`, the ids.
     parts: what the task's metrics add up.
     """
 
@@ -76,16 +77,23 @@ def judge(task: str, outputs: Any, targets: Tensor, score: Callable[[Any, Tensor
                 f"score gave shape {tuple(values.shape)}", where="score=", instead="return one value an example"
             )
         return Judged(values.numpy(), None, {})
+    if task == "multi-task":
+        return _judge_heads(outputs, targets)
     if not isinstance(outputs, Tensor):
         raise ExplorerError(
             f"the model gives {type(outputs).__name__}, not a tensor", instead="give forward= that returns the logits"
         )
+    return _JUDGES[task](_sound(outputs), targets)
+
+
+def _sound(outputs: Tensor) -> Tensor:
+    """The outputs in single precision at least; raises `ExplorerError` where they hold NaN."""
     outputs = outputs.detach()
     if outputs.is_floating_point() and bool(outputs.isnan().any()):
         raise ExplorerError(
             "the model's outputs hold NaN", instead="compress less, or load it in a number type of wider range"
         )
-    return _JUDGES[task](outputs if outputs.dtype == torch.float64 else outputs.to(torch.float32), targets)
+    return outputs if outputs.dtype == torch.float64 else outputs.to(torch.float32)
 
 
 def summarise(task: str, judged: Judged) -> Summary:
@@ -159,6 +167,47 @@ def _summarise_classification(judged: Judged) -> Summary:
     return Summary(metrics, *intervals.wilson(right, total))
 
 
+def _judge_heads(outputs: Any, targets: Tensor) -> Judged:
+    """{head: logits `[B, C]`} against class numbers `[B, heads]`; where a head's number is -100, it does not count.
+
+    An example is right when every head with a label is.
+    """
+    if not isinstance(outputs, Mapping):
+        what = f"the model gives {type(outputs).__name__}, not its outputs by head"
+        raise ExplorerError(what, instead="give heads=, and forward= where needed")
+    if targets.dim() != 2 or targets.shape[1] != len(outputs):
+        what = f"the targets have the shape {tuple(targets.shape)} for {len(outputs)} heads ({', '.join(outputs)})"
+        raise ExplorerError(what, instead="give one column of class numbers a head: [examples, heads]")
+    counted = targets != IGNORED
+    if not bool(counted.any(dim=1).all()):
+        raise ExplorerError("an example has no label at all", instead="leave it out, or label one of its heads")
+    parts: dict[str, Array] = {}
+    right, said = [], []
+    for at, (name, logits) in enumerate(outputs.items()):
+        seen = counted[:, at]
+        try:
+            judged = _judge_classification(_sound(logits), torch.where(seen, targets[:, at], 0))
+        except ExplorerError as problem:
+            raise problem.at(f"head {name}") from problem
+        assert judged.prediction is not None
+        said.append(judged.prediction)
+        right.append(np.where(seen.numpy(), judged.score, 1.0))
+        parts[f"right_{name}"] = judged.score * seen.numpy()
+        parts[f"labelled_{name}"] = seen.numpy().astype(np.float64)
+        parts[f"probability_{name}"] = judged.parts["probability"]
+    return Judged(np.stack(right, axis=1).min(axis=1), np.stack(said, axis=1), parts)
+
+
+def _summarise_heads(judged: Judged) -> Summary:
+    """The share of examples with all heads right (scikit-learn's accuracy of several outputs), then of each head."""
+    parts, right, total = judged.parts, int(judged.score.sum()), len(judged.score)
+    metrics = {"accuracy": right / total}
+    for name in [part.removeprefix("right_") for part in parts if part.startswith("right_")]:
+        labelled = float(parts[f"labelled_{name}"].sum())
+        metrics[f"accuracy_{name}"] = float(parts[f"right_{name}"].sum()) / labelled if labelled else float("nan")
+    return Summary(metrics, *intervals.wilson(right, total))
+
+
 def _judge_regression(outputs: Tensor, targets: Tensor) -> Judged:
     """Numbers `[B]` or `[B, K]` against the same shape; of several, the errors are averaged."""
     if [n for n in outputs.shape if n != 1] != [n for n in targets.shape if n != 1]:  # (B, 1) may meet (B)
@@ -225,7 +274,7 @@ def _summarise_language(judged: Judged) -> Summary:
 def _judge_sequence(outputs: Tensor, targets: Tensor) -> Judged:
     judged = _judge_tokens(outputs, targets)
     whole = (judged.parts["right"] == judged.parts["tokens"]).astype(np.float64)
-    return Judged(whole, None, judged.parts)
+    return Judged(whole, outputs.argmax(dim=2).to(torch.int32).numpy(), judged.parts)
 
 
 def _summarise_sequence(judged: Judged) -> Summary:
@@ -246,10 +295,11 @@ _JUDGES: dict[str, Callable[[Tensor, Tensor], Judged]] = {
 }
 _SUMMARIES: dict[str, Callable[[Judged], Summary]] = {
     "classification": _summarise_classification,
+    "multi-task": _summarise_heads,
     "regression": _summarise_regression,
     "language-modeling": _summarise_language,
     "sequence": _summarise_sequence,
     "score": _summarise_score,
 }
-RIGHT_OR_WRONG = ("classification", "sequence")
+RIGHT_OR_WRONG = ("classification", "multi-task", "sequence")
 """The tasks in which every single answer is right or wrong."""

@@ -21,8 +21,9 @@ MOST_COLUMNS = 4
 class Face:
     """How one example looks.
 
-    kind: image, text, story, table or tensor. truth: its target as people read it ("" where there is none to say).
-    picture: a data address (image). words: the text, or the opening of a story. fields: (feature, value) pairs.
+    kind: image, text, image+text, story, table or tensor. truth: its target as people read it ("" where there is none
+    to say). picture: a data address (image). words: the text, the question, or the opening of a story. fields:
+    (feature, value) pairs. wide: its answer has the classes of several heads in it and takes more room.
     """
 
     kind: str
@@ -30,17 +31,23 @@ class Face:
     picture: str = ""
     words: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    wide: bool = False
 
 
 def faces_of(subject: Any, examples: Any) -> list[Face]:
     """The faces of some prepared examples of a subject (see `subjects/subject.py`), in their order."""
     kind, count = subject.input, len(examples)
     truths = [""] * count if kind == "story" else [_truth(subject, target) for target in examples.targets]
-    if kind == "image":
+    if kind in ("image", "image+text"):
         pictures = np.asarray(subject.picture(examples.inputs), dtype=np.float32)
+        asked = [sentence(words) for words in subject.words(examples.inputs)] if kind != "image" else [""] * count
         return [
-            Face(kind, truth, picture=picture_address(picture)) for truth, picture in zip(truths, pictures, strict=True)
+            Face(kind, truth, picture=picture_address(picture), words=text, wide=bool(subject.heads))
+            for truth, picture, text in zip(truths, pictures, asked, strict=True)
         ]
+    if kind == "sequence":
+        texts = ["".join(signs) for signs in subject.words(examples.inputs)]
+        return [Face(kind, truth, words=text) for truth, text in zip(truths, texts, strict=True)]
     if kind in ("text", "story"):
         inputs = subject.prompt(examples.inputs) if kind == "story" else examples.inputs
         texts = [sentence(words) for words in subject.words(inputs)]
@@ -68,7 +75,7 @@ def strip_html(
     pairs = [
         (face, answers[place] if answers else None, dense[place] if dense else None) for place, face in enumerate(faces)
     ]
-    if faces[0].kind == "image":
+    if faces[0].kind in ("image", "image+text"):
         cells = joined(_picture_cell(*pair) for pair in pairs)
         return Markup(f'<div style="display:flex;flex-wrap:wrap;gap:6px;margin:6px 0">{cells}</div>')
     if faces[0].kind == "story":
@@ -76,10 +83,11 @@ def strip_html(
     columns, rows = [Column("answer"), Column("sure", right=True), Column("truth")], []
     names = [name for name, _ in faces[0].fields]
     columns += [Column(shortened(name, 22), right=True, help=name) for name in names]
-    columns += [Column("text")] if faces[0].kind == "text" else []
+    columns += [Column("text")] if faces[0].kind in ("text", "sequence") else []
     for face, answer, before in pairs:
-        told = [_told(answer, before), _sure(answer), face.truth, *(value for _, value in face.fields)]
-        rows.append([*told, face.words] if face.kind == "text" else told)
+        said = _told(answer, before) if face.kind != "sequence" else _written(answer, before)
+        told = [said, _sure(answer), face.truth, *(value for _, value in face.fields)]
+        rows.append([*told, face.words] if face.kind in ("text", "sequence") else told)
     return table(columns, rows)
 
 
@@ -97,7 +105,9 @@ def flipped(answer: Any, before: Any) -> bool:
 
 
 def _truth(subject: Any, target: Any) -> str:
-    return "" if getattr(target, "ndim", 0) else str(subject.target_label(target))
+    readable = getattr(subject, "heads", ()) or getattr(subject, "writes", False)
+    several = getattr(target, "ndim", 0) and not readable
+    return "" if several else str(subject.target_label(target))
 
 
 def _field(value: Any) -> str:
@@ -107,7 +117,9 @@ def _field(value: Any) -> str:
 
 
 def _sure(answer: Any) -> str:
-    return share_text(answer.probability, 0) if answer is not None and answer.probability is not None else ""
+    if answer is None:
+        return ""
+    return str(answer.detail) if answer.probability is None else share_text(answer.probability, 0)
 
 
 def _told(answer: Any, before: Any) -> Markup:
@@ -117,6 +129,38 @@ def _told(answer: Any, before: Any) -> Markup:
         return joined((Markup(f"<b>{escaped(answer.label)}</b>"), _was(before)), " ")
     wrong = Markup(f' <span style="{QUIET}">(wrong)</span>') if answer.right is False else Markup("")
     return joined((answer.label, wrong))
+
+
+def sign_runs(after: str, before: str) -> list[tuple[str, bool]]:
+    """`after` cut into runs of signs that stand at the same place of `before` (False) and of those that do not (True).
+
+    Answers that are written sign after sign are compared place by place: what has shifted has changed.
+    """
+    runs: list[tuple[str, bool]] = []
+    for place, sign in enumerate(after):
+        changed = before[place : place + 1] != sign
+        if runs and runs[-1][1] == changed:
+            runs[-1] = (runs[-1][0] + sign, changed)
+        else:
+            runs.append((sign, changed))
+    return runs
+
+
+def _written(answer: Any, before: Any) -> Markup:
+    """A written answer in letters of one width, with the signs marked that differ from the dense model's answer."""
+    if answer is None:
+        return Markup("&nbsp;")
+    runs = sign_runs(answer.label, answer.label if before is None else before.label)
+    said = joined(
+        Markup(f'<span style="border-bottom:2px solid {EITHER.warning}">{escaped(run)}</span>') if changed else run
+        for run, changed in runs
+    )
+    parts = [Markup(f'<b style="font-family:monospace">{said}</b>')]
+    if flipped(answer, before):
+        parts.append(_was(before))
+    if answer.right is False:
+        parts.append(Markup(f'<span style="{QUIET}">(wrong)</span>'))
+    return joined(parts, " ")
 
 
 def _was(before: Any) -> Markup:
@@ -135,11 +179,15 @@ def _picture_cell(face: Face, answer: Any, before: Any) -> Markup:
         note = Markup("&nbsp;")
     label = escaped(answer.label) if answer is not None else Markup("&nbsp;")
     alt = escaped(f"example, {face.truth}" if face.truth else "example")
+    width, asked = 116 if face.wide else 62, Markup("")
+    if face.words:  # a question of up to eight words takes two lines
+        width = 132
+        asked = Markup(f'<div style="font-size:12px;line-height:1.25;min-height:2.5em">{escaped(face.words)}</div>')
     return Markup(
-        f'<div style="border:2px solid {ring};border-radius:8px;padding:5px;width:62px;line-height:1.4;'
+        f'<div style="border:2px solid {ring};border-radius:8px;padding:5px;width:{width}px;line-height:1.4;'
         f'text-align:center;font-variant-numeric:tabular-nums">'
         f'<img src="{face.picture}" alt="{alt}" style="width:48px;height:48px;image-rendering:pixelated;'
-        f'border-radius:3px;margin:0 auto;display:block">'
+        f'border-radius:3px;margin:0 auto;display:block">{asked}'
         f'<div style="font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis">{label}</div>'
         f'<div style="font-size:11px;{QUIET}">{_sure(answer) or "&nbsp;"}</div>'
         f'<div style="font-size:11px">{note}</div></div>'

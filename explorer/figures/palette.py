@@ -17,6 +17,7 @@ class Palette:
     dense: str
     variant: str
     variant_soft: str
+    variant_deep: str
     removed: str
     negative: str
     zero: str
@@ -45,6 +46,11 @@ class Palette:
         return [(0.0, self.less), (0.5, self.zero), (1.0, self.more)]
 
     @property
+    def weights(self) -> list[tuple[float, str]]:
+        """The colour scale of attention weights, of whichever model: the ground at nothing, over teal to the deepest."""
+        return [(0.0, self.card), (0.25, self.variant_soft), (0.65, self.variant), (1.0, self.variant_deep)]
+
+    @property
     def kept(self) -> list[tuple[float, str]]:
         """The colour scale of a share that is kept: pale at nothing, teal at all."""
         return [(0.0, self.removed), (1.0, self.variant)]
@@ -54,6 +60,7 @@ LIGHT = Palette(
     dense="#64748b",
     variant="#0d9488",
     variant_soft="#99d5cf",
+    variant_deep="#053b37",
     removed="#e2e8f0",
     negative="#c2410c",
     zero="#ffffff",
@@ -76,6 +83,7 @@ DARK = Palette(
     dense="#94a3b8",
     variant="#2ab7a9",
     variant_soft="#1d5d59",
+    variant_deep="#d3fbf4",
     removed="#3b4758",
     negative="#e0692f",
     zero="#ffffff",
@@ -98,6 +106,7 @@ EITHER = Palette(
     dense="#7b8a9e",
     variant="#14a094",
     variant_soft="#14a09455",
+    variant_deep="#0b6f67",
     removed="#8a97a844",
     negative="#d9602b",
     zero="#ffffff",

@@ -19,6 +19,7 @@ from explorer.figures.words import (
     change_text,
     count_text,
     counted,
+    heads_words,
     interval_text,
     large_text,
     metric_label,
@@ -90,6 +91,8 @@ def _cards(report: Report) -> str:
     if quality.mistakes is not None:
         detail += f"; {counted(quality.mistakes, 'mistake')} of {count_text(quality.examples)}"
         detail += f", dense {count_text(dense.quality.mistakes)}"
+    beside = None if report.dense is None else dense.quality.by_head
+    detail = "; ".join([detail, *heads_words(quality.by_head, beside)])
     same_work = (
         "same as dense: zeros still multiply"
         if cost.macs == dense.cost.macs

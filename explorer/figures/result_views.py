@@ -29,6 +29,7 @@ from explorer.figures.words import (
     count_text,
     counted,
     duration_text,
+    heads_words,
     interval_text,
     large_text,
     metric_label,
@@ -118,6 +119,7 @@ def quality_tile(quality: Quality, dense: Quality | None = None) -> Tile:
     if dense is not None:
         tail = "" if dense.mistakes is None else f", {counted(dense.mistakes, 'mistake')}"
         notes.append(f"dense {metric_text(dense.primary, dense.value)}{tail}")
+    notes += heads_words(quality.by_head, None if dense is None else dense.by_head)
     return Tile(metric_label(quality.primary), metric_text(quality.primary, quality.value), notes)
 
 

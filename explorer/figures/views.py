@@ -47,6 +47,7 @@ def workbench_view(bench: Workbench) -> str:
     else:
         rows.append(["test", "none", "there is no sealed test split: give test= to ex.load"])
     classes = f" · {counted(len(subject.classes), 'class', 'classes')}" if subject.classes else ""
+    heads = f" · {counted(len(subject.heads), 'head')}" if subject.heads else ""
     about = quiet(subject.card.summary) if subject.card is not None else ""
     return view(
         subject.title,
@@ -64,7 +65,7 @@ def workbench_view(bench: Workbench) -> str:
         ),
         table([Column("split"), Column("examples", right=True), Column("for")], rows),
         quiet("wb.matrices() lists the weights, wb.live() opens the knobs."),
-        subtitle=f"{bench.name} · {subject.task}{classes}",
+        subtitle=f"{bench.name} · {subject.task}{classes}{heads}",
     )
 
 

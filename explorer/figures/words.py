@@ -6,6 +6,7 @@ Plain text with plain spaces; whoever puts it into HTML keeps number and unit on
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 UNKNOWN = "–"
 """Stands where a number is not known (an en dash)."""
@@ -29,6 +30,8 @@ METRIC_LABELS = {
 }
 
 _SHARES = {"accuracy", "balanced_accuracy", "exact_match", "token_accuracy"}
+OF_HEAD = "accuracy_"
+"""How the accuracy of one head of several is called, before the head's name."""
 _LOWER_IS_BETTER = {
     "perplexity",
     "loss",
@@ -127,6 +130,8 @@ def number_text(value: float | None, digits: int = 3, zeros: bool = False) -> st
 
 def metric_label(metric: str) -> str:
     """The name of a metric for people: "Balanced accuracy" for "balanced_accuracy"."""
+    if metric.startswith(OF_HEAD) and metric not in METRIC_LABELS:
+        return f"{METRIC_LABELS['accuracy']}, {metric.removeprefix(OF_HEAD)}"
     return METRIC_LABELS.get(metric, metric.replace("_", " ").replace("-", " ").capitalize())
 
 
@@ -162,9 +167,15 @@ def change_text(metric: str, delta: float | None) -> str:
     return f"{sign}{amount} points" if is_share(metric) else f"{sign}{amount}"
 
 
+def heads_words(heads: Mapping[str, float], dense: Mapping[str, float] | None = None) -> list[str]:
+    """The accuracy of each head of several, with the dense model's: "digit 98.3 %, dense 98.9 %"."""
+    beside = {name: f", dense {share_text(value)}" for name, value in (dense or {}).items()}
+    return [f"{name} {share_text(value)}{beside.get(name, '')}" for name, value in heads.items()]
+
+
 def is_share(metric: str) -> bool:
     """Whether a metric is a share from 0 to 1, shown in percent."""
-    return metric in _SHARES
+    return metric in _SHARES or metric.startswith(OF_HEAD)
 
 
 def higher_is_better(metric: str) -> bool:

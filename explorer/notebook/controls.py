@@ -8,14 +8,25 @@ from typing import Any, Literal, get_args, get_origin
 from explorer.errors import ExplorerError
 from explorer.figures.palette import EITHER
 from explorer.figures.pictures import pattern_svg
-from explorer.knobs import globs_from, globs_worth_offering, is_rare, limits, overrides_from, overrides_text, turned
-from explorer.names import CRITERIA, FACTORISATIONS, PATTERNS
+from explorer.knobs import (
+    globs_from,
+    globs_worth_offering,
+    idle_fields,
+    is_rare,
+    limits,
+    lists_from,
+    lists_text,
+    overrides_from,
+    overrides_text,
+    turned,
+)
+from explorer.names import CRITERIA, EDITS, FACTORISATIONS, PATTERNS
 from explorer.notebook.jupyter import ipywidgets
 from explorer.recipe import Prune, Step
-from explorer.steps import LEARNED, GradualPrune
+from explorer.steps import LEARNED, EditAttention, GradualPrune
 from explorer.workbench import Workbench
 
-REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS}
+REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS, "edit": EDITS}
 WORDS = {"global": "across all layers", "matrix": "inside each matrix"}
 MAY_BE_EMPTY = ("rest", "batch_size", "until")
 """Numbers that may be left out, where nothing else says what they stand at."""
@@ -84,12 +95,19 @@ class StepControls:
             return ", ".join(value)
         if name in ("overrides", "teachers"):
             return overrides_text(value)
+        if name in ("own_heads", "gains"):
+            return lists_text(value)
+        if name == "heads":
+            return " ".join(map(str, value))
         if name in MAY_BE_EMPTY:
             return "" if value is None else f"{value:g}"
         return knob.value if value is None else value
 
     def _unfold(self, step: Step) -> None:
-        """Show the knobs that belong to the pattern, and its picture."""
+        """Show the knobs that belong to the edit or the pattern, and the picture of the latter."""
+        if isinstance(step, EditAttention):
+            for name, knob in self.knobs.items():
+                knob.layout.display = "none" if name in idle_fields(step) else None
         if not isinstance(step, Prune):
             return
         grouped = step.pattern == "n:m"
@@ -124,6 +142,10 @@ class StepControls:
             return globs_from(value) or ("*",)
         if name == "exclude":
             return globs_from(value)
+        if name in ("own_heads", "gains"):
+            return lists_from(value, whole=name == "own_heads")
+        if name == "heads":
+            return tuple(_heads(value))
         if name in ("overrides", "teachers"):
             return overrides_from(value, whole=name == "overrides" and not isinstance(self.step, Prune))
         if name in MAY_BE_EMPTY:
@@ -150,16 +172,20 @@ class StepControls:
         field = kind.model_fields[name]
         words = {"description": field.title or name, "tooltip": field.description or "", "style": LABEL}
         if name in ("layers", "exclude"):
-            names = self._bench.matrices().names
+            edits = issubclass(kind, EditAttention)
+            names = self._bench.attention_sites.names if edits else self._bench.matrices().names
             offers = [*(["*"] if name == "layers" else []), *globs_worth_offering(names), *names]
             return widgets.Combobox(options=offers, ensure_option=False, continuous_update=False, layout=WIDE, **words)
+        if name == "heads":
+            return widgets.Text(placeholder="all, or 0 2", continuous_update=False, layout=WIDE, **words)
         if name in REGISTRIES:
             return self._choice(name, field.annotation, words)
         if get_origin(field.annotation) is Literal:
             options = [(WORDS.get(option, option), option) for option in get_args(field.annotation)]
             return widgets.Dropdown(options=options, layout=WIDE, **words)
         if get_origin(field.annotation) is dict:
-            example = "blocks.0.*=0.3, head=off"
+            examples = {"own_heads": "blocks.0.attn=0 2", "gains": "blocks.0.attn=1 0.5 1 0"}
+            example = examples.get(name, "blocks.0.*=0.3, head=off")
             return widgets.Text(placeholder=example, continuous_update=False, layout=WIDE, **words)
         return self._number(name, words)
 
@@ -188,7 +214,7 @@ class StepControls:
         still = {"continuous_update": False, "layout": WIDE, **words}
         if name == "threshold":
             return widgets.FloatSlider(min=0.0, max=1.0, step=0.001, readout_format=".4f", **still)
-        if name == "rank":
+        if name == "rank" and not isinstance(self.step, EditAttention):
             most = max((matrix.max_rank for matrix in self._bench.matrices()), default=1)
             return widgets.IntSlider(min=1, max=most, **still)
         if high == 1:
@@ -206,6 +232,14 @@ def _number_or_none(text: str) -> float | None:
     except ValueError as problem:
         raise ExplorerError(f'"{text}" is no number', instead="type a number, or nothing") from problem
     return int(number) if number == int(number) else number
+
+
+def _heads(text: str) -> list[int]:
+    """Typed numbers of heads."""
+    try:
+        return [int(piece) for piece in text.replace(",", " ").split()]
+    except ValueError as problem:
+        raise ExplorerError(f'"{text}" is no list of heads', instead="write their numbers: 0 2") from problem
 
 
 def step_value(step: Step, name: str) -> Any:

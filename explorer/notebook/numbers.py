@@ -7,9 +7,10 @@ from explorer.evaluation.quality import Quality
 from explorer.figures.html import Markup, Tile, escaped, folded, joined, tiles, toned, warning
 from explorer.figures.palette import EITHER
 from explorer.figures.result_views import change_sentence, kept_table, quality_tile, size_tiles, work_tile
-from explorer.figures.words import metric_label, metric_text
+from explorer.figures.words import metric_label, metric_text, ratio_text, size_text
 from explorer.recovery.job import RecoveryJob
 from explorer.variant import Variant
+from explorer.weights.foretold import SmallestSize
 
 
 def headline(
@@ -46,6 +47,17 @@ def headline(
     else:
         change = Markup("&nbsp;")
     return joined((tiles(numbers), Markup(f'<div style="min-height:20px">{change}</div>')))
+
+
+def smallest_words(job: SmallestSize, variant: Variant) -> str:
+    """The length of the smallest file in a line, an estimate until it is measured."""
+    if job.error is not None:
+        return str(job.error)
+    known = job.estimate if job.bytes is None else job.bytes
+    if known is None:
+        return "entropy-coding"
+    about = "≈ " if job.bytes is None else ""
+    return f"smallest file {about}{size_text(known)} ({ratio_text(variant.size.bytes_dense / known)})"
 
 
 def layers(variant: Variant) -> Markup:

@@ -16,7 +16,7 @@ from explorer.figures.html import joined, quiet
 from explorer.jobs import CurveJob, Job
 from explorer.knobs import NEW_STEPS
 from explorer.notebook.controls import StepControls
-from explorer.notebook.numbers import headline, layers, learning_words, messages
+from explorer.notebook.numbers import headline, layers, learning_words, messages, smallest_words
 from explorer.notebook.places import FIGURE_HEIGHT, Moves, Places
 from explorer.notebook.step_figures import amounts, start_curve, step_figure
 from explorer.notebook.trail import Trail
@@ -24,6 +24,7 @@ from explorer.recipe import Prune, Recipe, Step, as_recipe
 from explorer.recovery.pursuit import Pursuit
 from explorer.steps import Recover
 from explorer.variant import Variant
+from explorer.weights.foretold import SmallestSize
 from explorer.workbench import Workbench
 
 POLL_SECONDS = 0.12
@@ -60,6 +61,7 @@ class LivePanel:
         self._curve: CurveJob | None = None
         self._former: Quality | None = None
         self._pursuit: Pursuit | None = None
+        self._smallest: SmallestSize | None = None
         moves = Moves(
             self.undo,
             self.redo,
@@ -70,8 +72,9 @@ class LivePanel:
             self._remove,
             self.recover,
             self.stop,
+            self.squeeze,
         )
-        self._places = Places(bench.subject.title, bench.name, moves)
+        self._places = Places(bench.subject.title, bench.name, moves, attends=bool(len(bench.attention_sites)))
         self.widget = self._places.widget
         self._go(self.variant)
 
@@ -111,6 +114,25 @@ class LivePanel:
                     work.cancel()
         self.widget.close()
 
+    def squeeze(self) -> None:
+        """Measure the smallest file of the variant in the background; the panel shows an estimate meanwhile."""
+        with self._lock:
+            if self._smallest is not None:
+                return
+            job, turn, variant = self.variant.measure_smallest(), self._turn, self.variant
+            self._smallest = job
+        threading.Thread(target=self._watch_smallest, args=(job, turn, variant), daemon=True).start()
+
+    def _watch_smallest(self, job: SmallestSize, turn: int, variant: Variant) -> None:
+        finished = False
+        while not finished:
+            finished = job.wait(POLL_SECONDS)
+            with self._lock:
+                if turn != self._turn:
+                    job.cancel()
+                    return
+                self._places.show_smallest(smallest_words(job, variant))
+
     # -- moving ---------------------------------------------------------------------------------------------------
 
     def _go(self, variant: Variant, remember: bool = True, step: int | None = None) -> None:
@@ -124,6 +146,8 @@ class LivePanel:
             if self._job is not None and not self._job.finished:
                 self._job.cancel()
             self.variant, self.recipe, self._job, self.message = variant, variant.recipe, job, ""
+            self._smallest = None
+            self._places.show_smallest("")
             if remember:
                 self._trail.go(self.recipe, variant.size)
             self._step = min(self._step if step is None else step, max(0, len(self.recipe) - 1))

@@ -13,8 +13,10 @@ from explorer.knobs import NEW_STEPS
 from explorer.notebook.controls import StepControls
 from explorer.notebook.jupyter import FigurePlace, ipywidgets
 from explorer.recipe import Step
+from explorer.steps import EditAttention
 
 FIGURE_HEIGHT = 400
+SMALLEST_TIP = "Measure the file of save(smallest=True): what is changed, entropy-coded on top"
 RECOVER_TIP = "Train a little, with the zeros, ranks and codes kept: usually most of the loss comes back"
 
 
@@ -31,12 +33,13 @@ class Moves:
     remove: Callable[[int], None]
     recover: Callable[[], None]
     stop: Callable[[], None]
+    squeeze: Callable[[], None]
 
 
 class Places:
     """The widgets of one panel, arranged: numbers and examples across, below them the knobs beside what they did."""
 
-    def __init__(self, title: str, name: str, moves: Moves) -> None:
+    def __init__(self, title: str, name: str, moves: Moves, attends: bool = False) -> None:
         widgets = self._widgets = ipywidgets()
         self._moves = moves
         self._setting = False
@@ -49,7 +52,8 @@ class Places:
         self.redo = self._button("Redo", "The move again", moves.redo)
         self.visits = widgets.Select(options=[], rows=7, layout={"width": "98%"})
         self.visits.observe(self._chosen, names="value")
-        adds = [self._button(f"Add {s.label.lower()}", s.help, partial(moves.add, s)) for s in NEW_STEPS.values()]
+        offered = [s for s in NEW_STEPS.values() if not isinstance(s, EditAttention) or attends]
+        adds = [self._button(f"Add {s.label.lower()}", s.help, partial(moves.add, s)) for s in offered]
         heading = widgets.HTML(f'<b>{escaped(title)}</b> <span style="{QUIET}">{escaped(name)}</span>')
         back = widgets.HBox([widgets.HTML("<b>Where you have been</b>"), self.undo, self.redo])
         self.recover = self._button("Recover", RECOVER_TIP, moves.recover)
@@ -57,11 +61,15 @@ class Places:
         self.progress = widgets.FloatProgress(min=0.0, max=1.0, layout={"width": "240px"})
         self.told = widgets.HTML()
         self.learning = widgets.HBox([self.recover, self.stop, self.progress, self.told])
+        self.smallest = widgets.HTML()
+        squeezed = widgets.HBox([self._button("Smallest file", SMALLEST_TIP, moves.squeeze), self.smallest])
         self.show_learning(None, "")
         left = [self.steps, self.learning, widgets.HBox(adds, layout={"flex_flow": "row wrap"}), self.picture.widget]
         sides = [
             widgets.VBox(left, layout={"flex": "3 1 430px", "overflow": "hidden"}),
-            widgets.VBox([back, self.visits, self.layers], layout={"flex": "2 1 330px", "overflow": "hidden"}),
+            widgets.VBox(
+                [back, self.visits, squeezed, self.layers], layout={"flex": "2 1 330px", "overflow": "hidden"}
+            ),
         ]
         below = widgets.HBox(sides, layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.widget = widgets.VBox([heading, self.head, self.strip, self.message, below])
@@ -93,6 +101,10 @@ class Places:
         self.stop.layout.display = self.progress.layout.display = None if running else "none"
         self.progress.value = share or 0.0
         self.told.value = f'<span style="{QUIET}">{escaped(words)}</span>'
+
+    def show_smallest(self, words: str) -> None:
+        """What is known of the smallest file."""
+        self.smallest.value = f'<span style="{QUIET}">{escaped(words)}</span>'
 
     def _silently(self, change: Callable[[], None]) -> None:
         self._setting = True

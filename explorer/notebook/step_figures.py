@@ -11,7 +11,7 @@ from explorer.figures.threshold import threshold_figure
 from explorer.jobs import CurveJob
 from explorer.names import CRITERIA
 from explorer.recipe import LowRank, Prune, Recipe, Step
-from explorer.steps import Codebook, Quantize, Recover
+from explorer.steps import Codebook, EditAttention, Quantize, Recover
 from explorer.workbench import Workbench
 
 
@@ -65,10 +65,10 @@ def step_figure(
 ) -> Any:
     """The Plotly figure of the step at `position`, with the points of its curve that are known.
 
-    None for a training step: its curves are drawn while it runs.
+    None for a training step, whose curves are drawn while it runs, and for an edit of attention.
     """
     step = recipe[position]
-    if isinstance(step, Recover):
+    if isinstance(step, (Recover, EditAttention)):
         return None
     given: dict[str, Any] = {
         "curve": curve,

@@ -126,8 +126,8 @@ class Coach:
         names = {matrix.name for matrix in matrices.select(step.layers, step.exclude)}
         chosen = None if len(names) == len(matrices) else names
         pruned = set(names)
-        if isinstance(step, GradualPrune) and step.pattern == "row" and bench.answers_matrix not in step.layers:
-            pruned.discard(bench.answers_matrix or "")  # its rows are the answers
+        if isinstance(step, GradualPrune) and step.pattern == "row":
+            pruned -= bench.answers_matrices.difference(step.layers)  # their rows are the answers
         with torch.no_grad():
             return Training(
                 step,

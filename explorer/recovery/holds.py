@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from explorer.errors import ExplorerError
 from explorer.weights.coded import Codebook, Coded, Quantised
-from explorer.weights.forms import Dense, Factors, Form, Masked, Zeros, zeros_of
+from explorer.weights.forms import Dense, Factors, Form, Zeros, zeros_of
 
 
 class Hold:
@@ -192,11 +192,3 @@ def hold(form: Form) -> Hold:
     if isinstance(form, Dense):
         return PlainHold(form)
     raise ExplorerError(f"a {form.kind} matrix cannot be trained", instead="put the recovery before that step")
-
-
-def all_kept(form: Dense) -> Zeros:
-    """Nothing removed yet, for a pruning that begins during training."""
-    return Zeros(torch.ones(form.shape, dtype=torch.bool, device=form.decode().device))
-
-
-__all__ = ["Frozen", "Hold", "Masked", "PlainHold", "all_kept", "hold"]

@@ -53,9 +53,7 @@ class Objective:
         for teacher in self.teachers:
             with torch.no_grad():
                 told = self.subject.outputs(teacher.model, batch.inputs)
-            total = total + teacher.weight * distance(
-                self.subject.task, outputs, told, batch.targets, self.step.temperature
-            )
+            total = total + teacher.weight * taught(self.subject, outputs, told, batch.targets, self.step.temperature)
         if self.step.hidden or self.step.attention:
             total = total + self._inner_distance(batch, inside, maps)
         return total
@@ -124,7 +122,10 @@ class Objective:
 
 
 def task_loss(subject: Subject, outputs: Any, targets: Tensor, smoothing: float) -> Tensor:
-    """The loss that the task is trained with: cross-entropy, mean squared error, or the score turned round."""
+    """The loss that the task is trained with: cross-entropy, mean squared error, or the score turned round.
+
+    Of several heads it is the sum of their cross-entropies, each times the head's weight.
+    """
     if subject.task == "score":
         assert subject.score is not None
         value = -torch.as_tensor(subject.score(outputs, targets)).mean()
@@ -134,16 +135,40 @@ def task_loss(subject: Subject, outputs: Any, targets: Tensor, smoothing: float)
                 instead="let a teacher teach: task_weight=0, distill=1",
             )
         return value
+    if subject.task == "multi-task":
+        by_head = zip(subject.heads, targets.unbind(dim=1), strict=True)
+        return torch.stack([head.weight * _of_head(outputs[head.name], own, smoothing) for head, own in by_head]).sum()
     if subject.task == "regression":
         return F.mse_loss(outputs.reshape(len(targets), -1), targets.reshape(len(targets), -1).to(outputs.dtype))
     if subject.task == "classification":
-        if outputs.dim() == 1 or outputs.shape[1] == 1:
-            wanted = targets.reshape(-1).to(outputs.dtype) * (1 - smoothing) + smoothing / 2
-            return F.binary_cross_entropy_with_logits(outputs.reshape(-1), wanted)
-        return F.cross_entropy(outputs, targets.reshape(-1).long(), label_smoothing=smoothing)
+        return _of_classes(outputs, targets, smoothing)
     return F.cross_entropy(
         outputs.flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED, label_smoothing=smoothing
     )
+
+
+def _of_classes(outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    if outputs.dim() == 1 or outputs.shape[1] == 1:
+        wanted = targets.reshape(-1).to(outputs.dtype) * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs.reshape(-1), wanted)
+    return F.cross_entropy(outputs, targets.reshape(-1).long(), label_smoothing=smoothing)
+
+
+def _of_head(outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """The loss of one head on the examples that have a label for it; nothing where none has."""
+    labelled = targets != IGNORED
+    return _of_classes(outputs[labelled], targets[labelled], smoothing) if bool(labelled.any()) else 0 * outputs.sum()
+
+
+def taught(subject: Subject, outputs: Any, told: Any, targets: Tensor, temperature: float) -> Tensor:
+    """How far the answers are from a teacher's (see `distance`); of several heads the sum, each times its weight."""
+    if subject.task != "multi-task":
+        return distance(subject.task, outputs, told, targets, temperature)
+    parts = [
+        head.weight * distance("classification", outputs[head.name], told[head.name], targets, temperature)
+        for head in subject.heads
+    ]
+    return torch.stack(parts).sum()
 
 
 def distance(task: str, outputs: Tensor, told: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -1,23 +1,23 @@
-"""Allocation: from what each matrix bears alone to how much each gives, within a limit that is really measured."""
+"""Allocation: how much each matrix gives, within a limit that is really measured. It runs beside whoever asks."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil, log2
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from explorer.errors import ExplorerError
-from explorer.evaluation.quality import Quality
+from explorer.evaluation.pool import as_error
 from explorer.limits import Limits
-from explorer.recipe import Recipe
+from explorer.recipe import Recipe, as_recipe
 from explorer.search.attention_weights import attention_weights
+from explorer.search.path import path_of, recipe_of
 from explorer.search.scan import template_of
-from explorer.search.sensitivity import Cell, Sensitivity, watched
-from explorer.steps import LowRank, Prune, Step
+from explorer.search.sensitivity import POLL_SECONDS, Sensitivity, SensitivityJob
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 ATTENTION = "attention"
 BEYOND = 3
 """So many settings behind the border are tried, too: the real loss does not rise at every one."""
-
-Setting = Mapping[str, float]
-"""The level of each matrix that is changed."""
+STOP_SECONDS = 0.05
+LOOK = {"bar_format": "{desc} {percentage:3.0f} %|{bar}| {elapsed} of about {remaining} more {postfix}"}
 
 
 @dataclass(frozen=True)
@@ -40,164 +39,251 @@ class Tried:
     size_bytes: int
 
 
-def allocate(
-    bench: Workbench,
-    step: Any,
-    max_loss: float | None,
-    max_bytes: int | str | None,
-    by: str | None,
-    levels: Any,
-    progress: bool,
-) -> Recipe:
-    """The recipe of the smallest model within `max_loss`, or of the one that loses least within `max_bytes`."""
-    if (max_loss is None) == (max_bytes is None):
-        raise ExplorerError("one limit is needed", where="allocate", instead="give either max_loss or max_bytes")
-    if by not in (None, ATTENTION):
-        raise ExplorerError(f'by is "{by}"', where="allocate", instead=f'use by="{ATTENTION}" or leave it out')
-    limits = Limits.of(max_loss=max_loss, max_bytes=max_bytes)
-    limits.check_task(bench.subject.task)
-    template = template_of(step)
-    weights = attention_weights(bench) if by == ATTENTION else {}
-    found = watched(bench.sensitivity_job(template, levels, quick=True), progress)
-    if not found.complete:
-        raise ExplorerError("the scan was stopped before its end", where="allocate", instead="start it again")
-    path = path_of(found, weights)
-    recipe_at = [recipe_of(bench, template, setting) for setting in path]
-    if limits.max_bytes is not None:
-        return _within_bytes(bench, recipe_at, limits.max_bytes)
-    assert limits.max_loss is not None
-    return _within_loss(bench, recipe_at, limits.max_loss)
+class Stopped(Exception):
+    """Somebody has stopped the search; what was tried until then counts."""
 
 
-# -- the path --------------------------------------------------------------------------------------------------------
+class AllocationJob:
+    """The recipe of the smallest model within `max_loss`, or of the one that loses least within `max_bytes`.
 
+    A scan first, then settings of its path from mild to harsh, by bisection, each compressed and measured. It runs in
+    a thread of its own; `wait()` waits, `stop()` keeps the best so far. The constructor raises `ExplorerError` for
+    what cannot be asked.
 
-def example_losses(quality: Quality) -> NDArray[np.float64]:
-    """`[examples]`, a smooth loss of each: it moves long before an answer becomes wrong, unlike the headline metric.
-
-    Log loss (of a sequence per token, as long as the average), squared error, or minus the score.
+    start: the steps that come before, kept as they are; the dense model where it is empty. scan: the scan, once it
+    has begun. tried: what was measured after it. recipe: what was found. error: why nothing was.
     """
-    parts = quality.judged.parts
-    if "tokens" in parts:
-        return np.asarray(parts["loss"] / max(parts["tokens"].mean(), 1.0))
-    if "loss" in parts:
-        return np.asarray(parts["loss"])
-    if "wanted" in parts:
-        return np.asarray(((parts["value"] - parts["wanted"]) ** 2).mean(1))
-    return np.asarray(-quality.judged.score)
 
+    def __init__(
+        self,
+        bench: Workbench,
+        step: Any,
+        limits: Limits,
+        by: str | None = None,
+        levels: Any = None,
+        start: Any = None,
+    ) -> None:
+        if by not in (None, ATTENTION):
+            raise ExplorerError(f'by is "{by}"', where="allocate", instead=f'use by="{ATTENTION}" or leave it out')
+        limits.check_task(bench.subject.task)
+        self.template = template_of(step)
+        self.start = Recipe() if start is None else as_recipe(start).active()
+        bench.plan(self.start)
+        self.scan: SensitivityJob | None = None
+        self.tried: dict[int, Tried] = {}
+        self.recipe: Recipe | None = None
+        self.error: ExplorerError | None = None
+        self._bench, self._limits, self._by, self._levels = bench, limits, by, levels
+        self._settings: int | None = None  # how many the path has
+        self._stopping, self._finished = Event(), Event()
+        Thread(target=self._run, name="allocation", daemon=True).start()
 
-def disturbance(quality: Quality, base: Quality) -> float:
-    """The mean absolute change of the examples' losses.
+    # -- how far it is -----------------------------------------------------------------------------------------------
 
-    Absolute, since a change that helps some answers as much as it harms others is not free once changes add up: their
-    sum is at most the sum of these (and pruned models, less sure of themselves, may have a lower log loss at first).
-    """
-    return float(np.abs(example_losses(quality) - example_losses(base)).mean())
+    @property
+    def finished(self) -> bool:
+        """Whether a recipe or an error is there."""
+        return self._finished.is_set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopping.is_set()
 
-def path_of(found: Sensitivity, weights: Mapping[str, float]) -> list[Setting]:
-    """Settings from mild to harsh: each time the upgrade of one matrix that loses least per byte it saves.
+    @property
+    def planned(self) -> int:
+        """How many settings are tried at most, as far as that is known."""
+        most = self._settings
+        if most is None:
+            most = 0 if self.scan is None else len(self.scan.scan.targets) * len(self.scan.scan.levels)
+        return min(most, ceil(log2(most + 1)) + BEYOND)
 
-    Losses of single matrices are taken to add up, which orders the path and is not relied on further. weights: how
-    much the loss of a matrix counts (1 where it has none).
-    """
-    ladders = {name: _ladder(cells, found.base, weights.get(name, 1.0)) for name, cells in found.by_target.items()}
-    reached = dict.fromkeys(ladders, (0.0, 0))  # loss, saved bytes
-    settings: dict[str, float] = {}
-    path: list[Setting] = []
-    while True:
-        steps = [
-            ((loss - reached[name][0]) / (saved - reached[name][1]), name, level, loss, saved)
-            for name, ladder in ladders.items()
-            for level, loss, saved in ladder
-            if saved > reached[name][1]
-        ]
-        if not steps:
-            return path
-        _, name, level, loss, saved = min(steps)
-        reached[name] = (loss, saved)
-        settings = {**settings, name: level}
-        path.append(settings)
+    @property
+    def share(self) -> float:
+        """How far it is, 0 to 1, in batches measured; it jumps to the end where fewer settings suffice."""
+        if self.finished:
+            return 1.0
+        if self.scan is None:
+            return 0.0
+        each = len(self._bench.stage.batches("tune"))
+        total = self.scan.units + each * self.planned
+        done = self.scan.units if self._settings is not None else self.scan.done_units
+        return min(1.0, (done + each * len(self.tried)) / total)
 
+    @property
+    def words(self) -> str:
+        """What it does now, in a line."""
+        if self.scan is None:
+            return "starting"
+        if self._settings is None:
+            return (
+                f"scanning: {len(self.scan.cells)} of {len(self.scan.scan.targets) * len(self.scan.scan.levels)} cells"
+            )
+        best = self._best()
+        told = f", best so far {best.size_bytes:,} bytes" if best is not None else ""
+        return f"trying settings: {len(self.tried)} of at most {self.planned}{told}"
 
-def _ladder(cells: list[Cell], base: Quality, weight: float) -> list[tuple[float, float, int]]:
-    """(level, estimated loss, saved bytes) from mild to harsh; noise does not make a harsher level look better."""
-    ladder, worst = [], 0.0
-    for cell in cells:
-        assert cell.level is not None
-        worst = max(worst, weight * disturbance(cell.quality, base))
-        ladder.append((cell.level, worst, cell.saved_bytes))
-    return ladder
+    def stop(self) -> None:
+        """Stop soon; the best setting so far is the result, where one keeps the limit."""
+        self._stopping.set()
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is finished (or `timeout` seconds); says whether it is."""
+        return self._finished.wait(timeout)
 
-def recipe_of(bench: Workbench, template: Step, setting: Setting) -> Recipe:
-    """A setting as one ordinary step with an own amount for each matrix."""
-    if isinstance(template, Prune):
-        whole: dict[str, Any] = {"sparsity": 0.0, "threshold": None, "scope": "matrix", "overrides": dict(setting)}
-        return Recipe([template.change(enabled=True, **whole)])
-    amounts: dict[str, int] = {name: int(level) for name, level in setting.items()}
-    if isinstance(template, LowRank):
-        amounts = {name: bench.spectrum(name).rank_for(energy) for name, energy in setting.items()}
-    usual = Counter(amounts.values()).most_common(1)[0][0]
-    chosen = bench.matrices().select(template.layers, template.exclude)
-    own = {matrix.name: amounts.get(matrix.name) for matrix in chosen if amounts.get(matrix.name) != usual}
-    fields: dict[str, Any] = {"overrides": own, "enabled": True}
-    fields |= {"rank": usual, "energy": None} if isinstance(template, LowRank) else {"bits": usual}
-    return Recipe([template.change(**fields)])
+    # -- on its thread -----------------------------------------------------------------------------------------------
 
+    def _run(self) -> None:
+        try:
+            self.recipe = self._look()
+        except Stopped:
+            self.error = self._nothing()
+        except Exception as problem:  # told by whoever waits: a thread has nobody above it
+            self.error = as_error(problem)
+        finally:
+            self._finished.set()
 
-# -- the limit -------------------------------------------------------------------------------------------------------
+    def _look(self) -> Recipe:
+        bench = self._bench
+        first = self._start_alone()
+        weights = attention_weights(bench) if self._by == ATTENTION else {}
+        path = path_of(self._scanned(), weights)
+        self._settings = len(path)
+        recipes = [recipe_of(bench, self.template, setting, self.start) for setting in path]
+        try:
+            border = _first(len(recipes), lambda at: self._is_border(at, recipes[at]))
+            if self._limits.max_bytes is None:
+                for at in range(border + 1, min(border + 1 + BEYOND, len(recipes))):
+                    self._try(at, recipes[at])
+        except Stopped:
+            pass
+        best = self._best()
+        if best is None or best.size_bytes >= first.size_bytes:
+            raise self._nothing()
+        return best.recipe
 
+    def _start_alone(self) -> Tried:
+        """What the search starts from, measured; raises `ExplorerError` where it needs no search, or allows none."""
+        first = self._measured(self.start)
+        what = "the dense model" if not len(self.start) else "the recipe to start from"
+        most, loss = self._limits.max_bytes, self._limits.max_loss
+        if most is not None and first.size_bytes <= most:
+            told = f"{what} has {first.size_bytes:,} bytes already"
+            raise ExplorerError(told, where="allocate", instead="allow fewer")
+        if loss is not None and first.loss > loss + 1e-9:
+            told = f"{what} loses {first.loss:.4g} of {self._bench.subject.primary} already"
+            raise ExplorerError(told, where="allocate", instead="allow more loss, recover it, or start from dense")
+        return first
 
-def _within_loss(bench: Workbench, recipes: list[Recipe], most: float) -> Recipe:
-    dense = bench.dense.evaluate().value
-    tried: dict[int, Tried] = {}
+    def _scanned(self) -> Sensitivity:
+        start = self.start if len(self.start) else None
+        self.scan = scan = self._bench.sensitivity_job(self.template, self._levels, recipe=start, quick=True)
+        while not scan.wait(STOP_SECONDS):
+            if self.stopping:
+                scan.stop()
+                break
+        if scan.error is not None:
+            raise scan.error
+        found = scan.sensitivity
+        if found is None or not found.complete:
+            raise ExplorerError("the scan was stopped before its end", where="allocate", instead="start it again")
+        return found
 
-    def keeps(at: int) -> bool:
-        if at not in tried:
-            variant: Variant = bench.compress(recipes[at])
-            tried[at] = Tried(recipes[at], dense - variant.evaluate().value, variant.size.bytes)
-        return tried[at].loss <= most + 1e-9
+    def _is_border(self, at: int, recipe: Recipe) -> bool:
+        """Whether the setting is the first of those that are asked for (small enough), or that are not (a loss)."""
+        if self._limits.max_bytes is None:
+            return not self._keeps(self._try(at, recipe))
+        return self._keeps(self._try(at, recipe))
 
-    border = _first(len(recipes), lambda at: not keeps(at))
-    for at in range(border + 1, min(border + 1 + BEYOND, len(recipes))):
-        keeps(at)
-    good = [item for item in tried.values() if item.loss <= most + 1e-9 and item.size_bytes < bench.dense.size.bytes]
-    if not good:
-        if not tried:
-            raise ExplorerError("no level saves a byte on any matrix", where="allocate", instead="give harsher levels")
-        closest = min(tried.values(), key=lambda item: (item.loss, item.size_bytes))
-        raise ExplorerError(
-            f"no setting loses at most {most:g}: the closest loses {closest.loss:.4g} of {bench.subject.primary} at "
-            f"{closest.size_bytes:,} bytes ({closest.recipe.to_url()})",
+    def _try(self, at: int, recipe: Recipe) -> Tried:
+        if at not in self.tried:
+            if self.stopping:
+                raise Stopped
+            self.tried[at] = self._measured(recipe)
+        return self.tried[at]
+
+    def _measured(self, recipe: Recipe) -> Tried:
+        """Compress and, where a loss is asked for, measure on all tune examples."""
+        variant: Variant = self._bench.compress(recipe)
+        loss = 0.0
+        if self._limits.max_loss is not None:
+            job = self._bench.submit(variant)
+            while not job.wait(STOP_SECONDS):
+                if self.stopping:
+                    job.cancel()
+                    raise Stopped
+            loss = self._bench.dense.evaluate().value - variant.evaluate().value
+        return Tried(recipe, loss, variant.size.bytes)
+
+    def _keeps(self, item: Tried) -> bool:
+        if self._limits.max_bytes is not None:
+            return item.size_bytes <= self._limits.max_bytes
+        assert self._limits.max_loss is not None
+        return item.loss <= self._limits.max_loss + 1e-9
+
+    def _best(self) -> Tried | None:
+        """Of those that keep the limit the smallest; within a size the mildest, which is the first on the path."""
+        good = {at: item for at, item in self.tried.copy().items() if self._keeps(item)}
+        if self._limits.max_bytes is not None:
+            return good[min(good)] if good else None
+        return min(good.values(), key=lambda item: (item.size_bytes, item.loss), default=None)
+
+    def _nothing(self) -> ExplorerError:
+        """Why no setting will do."""
+        if self.stopping:
+            return ExplorerError("stopped before a setting was found", where="allocate", instead="start it again")
+        if not self.tried:
+            told = "no level saves a byte on any matrix"
+            return ExplorerError(told, where="allocate", instead="give harsher levels")
+        most = self._limits.max_bytes
+        if most is not None:
+            smallest = min(item.size_bytes for item in self.tried.values())
+            told = f"no setting has at most {most:,} bytes: the closest has {smallest:,}"
+            return ExplorerError(told, where="allocate", instead="allow more bytes, or give harsher levels")
+        closest = min(self.tried.values(), key=lambda item: (item.loss, item.size_bytes))
+        return ExplorerError(
+            f"no setting loses at most {self._limits.max_loss:g}: the closest loses {closest.loss:.4g} of "
+            f"{self._bench.subject.primary} at {closest.size_bytes:,} bytes ({closest.recipe.to_url()})",
             where="allocate",
             instead="allow more loss, or give milder levels",
         )
-    return min(good, key=lambda item: (item.size_bytes, item.loss)).recipe
 
 
-def _within_bytes(bench: Workbench, recipes: list[Recipe], most: int) -> Recipe:
-    if bench.dense.size.bytes <= most:
-        raise ExplorerError(
-            f"the dense model has {bench.dense.size.bytes:,} bytes already", where="allocate", instead="allow fewer"
-        )
-    sizes: dict[int, int] = {}
+def allocation_job(
+    bench: Workbench,
+    step: Any,
+    *,
+    max_loss: float | None = None,
+    max_bytes: int | str | None = None,
+    by: str | None = None,
+    levels: Any = None,
+    start: Any = None,
+) -> AllocationJob:
+    """Start looking. Raises `ExplorerError` for what cannot be asked."""
+    if (max_loss is None) == (max_bytes is None):
+        raise ExplorerError("one limit is needed", where="allocate", instead="give either max_loss or max_bytes")
+    return AllocationJob(bench, step, Limits.of(max_loss=max_loss, max_bytes=max_bytes), by, levels, start)
 
-    def fits(at: int) -> bool:
-        if at not in sizes:
-            sizes[at] = bench.compress(recipes[at]).size.bytes
-        return sizes[at] <= most
 
-    first = _first(len(recipes), fits)
-    if first < len(recipes):
-        return recipes[first]
-    smallest = min(sizes.values(), default=bench.dense.size.bytes)
-    raise ExplorerError(
-        f"no setting has at most {most:,} bytes: the closest has {smallest:,}",
-        where="allocate",
-        instead="allow more bytes, or give harsher levels",
-    )
+def outcome(job: AllocationJob, progress: bool = True) -> Recipe:
+    """Wait with a progress bar for what is found; Ctrl+C (or the notebook's stop) keeps the best so far.
+
+    Raises `ExplorerError` where nothing keeps the limit, or nothing did until it was stopped.
+    """
+    label = f"allocate: {job.template.label.lower()}"
+    with tqdm(total=1.0, desc=label, disable=None if progress else True, leave=False, **LOOK) as bar:
+        done = False
+        while not done:
+            try:
+                done = job.wait(POLL_SECONDS)
+                bar.n = round(job.share, 3)
+                bar.set_postfix_str(job.words)
+            except KeyboardInterrupt:
+                job.stop()
+    if job.error is not None:
+        raise job.error
+    assert job.recipe is not None
+    return job.recipe
 
 
 def _first(count: int, holds: Callable[[int], bool]) -> int:

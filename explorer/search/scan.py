@@ -145,8 +145,9 @@ def _alone(bench: Workbench, step: Step) -> list[str]:
     """The matrices that the step may act on; the answers' rows only where the person names them."""
     chosen = [matrix.name for matrix in bench.matrices().select(step.layers, step.exclude)]
     own: dict[str, Any] = dict(getattr(step, "overrides", {}))
-    if isinstance(step, Prune) and step.pattern == "row" and bench.answers_matrix not in (*step.layers, *own):
-        chosen = [name for name in chosen if name != bench.answers_matrix]
+    if isinstance(step, Prune) and step.pattern == "row":
+        spared = bench.answers_matrices.difference(step.layers, own)
+        chosen = [name for name in chosen if name not in spared]
     return [name for name in chosen if name not in own or own[name] is not None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from explorer.steps.attention import EditAttention
 from explorer.steps.base import LARGEST_SEED, Step
 from explorer.steps.coding import Codebook, Quantize
 from explorer.steps.lowrank import LowRank
@@ -13,6 +14,7 @@ __all__ = [
     "LEARNED",
     "STEPS",
     "Codebook",
+    "EditAttention",
     "GradualPrune",
     "LowRank",
     "Prune",
@@ -21,4 +23,6 @@ __all__ = [
     "Step",
 ]
 
-STEPS: dict[str, type[Step]] = {step.kind: step for step in (Prune, LowRank, Quantize, Codebook, Recover, GradualPrune)}
+STEPS: dict[str, type[Step]] = {
+    step.kind: step for step in (Prune, LowRank, Quantize, Codebook, EditAttention, Recover, GradualPrune)
+}

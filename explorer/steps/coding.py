@@ -11,7 +11,37 @@ from explorer.steps.base import Fixed, Step
 FEWEST_BITS, MOST_BITS = 2, 8
 
 
-class Quantize(Step):
+class Coding(Step):
+    """What both ways of coding share: so many bits a weight, other bits for some matrices, and the rest."""
+
+    fewest: ClassVar[int] = FEWEST_BITS
+
+    bits: int = Field(default=8, ge=FEWEST_BITS, le=MOST_BITS, title="Bits", description="Bits for each weight.")
+    overrides: dict[str, int | None] = Field(
+        default_factory=Fixed,
+        title="Own bits",
+        description="Other bits for some matrices, by name or glob; null leaves a matrix alone.",
+        json_schema_extra={"rare": True},
+    )
+    rest: int | None = Field(
+        default=None,
+        ge=FEWEST_BITS,
+        le=MOST_BITS,
+        title="Bits of the rest",
+        description="Round biases, norms and positions, too, to so many bits (one scale a tensor); empty leaves them.",
+        json_schema_extra={"rare": True},
+    )
+
+    @field_validator("overrides")
+    @classmethod
+    def _known_bits(cls, value: dict[str, int | None]) -> dict[str, int | None]:
+        for glob, bits in value.items():
+            if bits is not None and not cls.fewest <= bits <= MOST_BITS:
+                raise ValueError(f'"{glob}" has {bits} bits: give {cls.fewest} to {MOST_BITS}')
+        return value
+
+
+class Quantize(Coding):
     """Round every weight to one of few evenly spaced values."""
 
     kind: ClassVar[str] = "quantize"
@@ -35,40 +65,19 @@ class Quantize(Step):
         title="One scale per",
         description="A scale for each row follows large and small rows; one a tensor takes fewer bytes.",
     )
-    overrides: dict[str, int | None] = Field(
-        default_factory=Fixed,
-        title="Own bits",
-        description="Other bits for some matrices, by name or glob; null leaves a matrix alone.",
-        json_schema_extra={"rare": True},
-    )
-    rest: int | None = Field(
-        default=None,
-        ge=FEWEST_BITS,
-        le=MOST_BITS,
-        title="Bits of the rest",
-        description="Round biases, norms and positions, too, to so many bits (one scale a tensor); empty leaves them.",
-        json_schema_extra={"rare": True},
-    )
-
-    @field_validator("overrides")
-    @classmethod
-    def _known_bits(cls, value: dict[str, int | None]) -> dict[str, int | None]:
-        for glob, bits in value.items():
-            if bits is not None and not FEWEST_BITS <= bits <= MOST_BITS:
-                raise ValueError(f'"{glob}" has {bits} bits: give {FEWEST_BITS} to {MOST_BITS}')
-        return value
 
     def sentence(self) -> str:
         """For example "8 bits"."""
         return f"{self.bits} bits{self._where()}{self._own()}"
 
 
-class Codebook(Step):
+class Codebook(Coding):
     """Let the weights of a matrix share few values, found by k-means."""
 
     kind: ClassVar[str] = "codebook"
     label: ClassVar[str] = "Codebook"
     help: ClassVar[str] = "Let the weights of a matrix share few values, found by k-means; each weight is an index."
+    fewest: ClassVar[int] = 1
 
     bits: int = Field(
         default=4,
@@ -77,28 +86,6 @@ class Codebook(Step):
         title="Bits",
         description="Bits of an index: 4 bits tell 16 shared values apart. Zeros of an earlier step stay zero.",
     )
-    overrides: dict[str, int | None] = Field(
-        default_factory=Fixed,
-        title="Own bits",
-        description="Other bits for some matrices, by name or glob; null leaves a matrix alone.",
-        json_schema_extra={"rare": True},
-    )
-    rest: int | None = Field(
-        default=None,
-        ge=FEWEST_BITS,
-        le=MOST_BITS,
-        title="Bits of the rest",
-        description="Round biases, norms and positions, too, to so many bits (one scale a tensor); empty leaves them.",
-        json_schema_extra={"rare": True},
-    )
-
-    @field_validator("overrides")
-    @classmethod
-    def _known_bits(cls, value: dict[str, int | None]) -> dict[str, int | None]:
-        for glob, bits in value.items():
-            if bits is not None and not 1 <= bits <= MOST_BITS:
-                raise ValueError(f'"{glob}" has {bits} bits: give 1 to {MOST_BITS}')
-        return value
 
     def sentence(self) -> str:
         """For example "codebook of 16 values"."""

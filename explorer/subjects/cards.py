@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from explorer.errors import ExplorerError
+from explorer.subjects.heads import Head, as_heads
 
 REQUIRED = ("name", "title", "summary", "about", "teaches", "task", "input", "batch_size", "strip", "splits")
 
 
 @dataclass(frozen=True)
 class Card:
-    """The facts about one sample (see the fields of any `card.toml`)."""
+    """The facts about one sample (see the fields of any `card.toml`).
+
+    heads: of a model that gives several answers. gates: globs of the modules whose output is an attention gate.
+    """
 
     name: str
     title: str
@@ -31,6 +35,8 @@ class Card:
     metrics: Mapping[str, float] | None = None
     reference: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
+    heads: tuple[Head, ...] = ()
+    gates: tuple[str, ...] = ()
 
 
 def read_card(path: Path) -> Card:
@@ -44,7 +50,11 @@ def read_card(path: Path) -> Card:
     if missing or unknown:
         raise ExplorerError(f"the card lacks {missing} and has unknown {unknown}", where=str(path))
     facts["strip"] = tuple(facts["strip"])
-    facts["classes"] = tuple(facts.get("classes", ()))
+    facts["classes"], facts["gates"] = tuple(facts.get("classes", ())), tuple(facts.get("gates", ()))
+    try:
+        facts["heads"] = as_heads(facts.get("heads"))
+    except ExplorerError as problem:
+        raise problem.at(str(path)) from problem
     return Card(**facts)
 
 

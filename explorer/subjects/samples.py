@@ -28,7 +28,18 @@ def shipped(folder: str) -> Path:
 @lru_cache
 def sample_cards() -> dict[str, Card]:
     """The cards of all bundled samples, in the order in which a newcomer should meet them."""
-    first = ("digits-vit", "scene-digits", "negation-text", "story-lm", "cancer-tab", "digits-lenet")
+    first = (
+        "digits-vit",
+        "scene-digits",
+        "negation-text",
+        "story-lm",
+        "cancer-tab",
+        "digits-lenet",
+        "digits-cbam",
+        "digits-cnn",
+        "scene-vqa",
+        "dates-seq2seq",
+    )
     cards = {path.parent.name: read_card(path) for path in sorted(shipped("sample_models").glob("*/card.toml"))}
     order = [name for name in first if name in cards] + [name for name in cards if name not in first]
     return {name: cards[name] for name in order}

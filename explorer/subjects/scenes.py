@@ -23,22 +23,38 @@ NOISE = 0.03  # standard deviation of the grain of the paper
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes, and what is known of them.
+    """Scenes, and what is known of them. Of the digits of a scene the framed one is the first.
 
     Parameters
     ----------
     images: `[scenes, 1, 32, 32]`, ink from 0 (paper) to 1.
-    answers: `[scenes]`, which digit the framed one is.
-    rationale: `[scenes, 64]` booleans, the patches of 4 x 4 pixels with ink of the framed digit, row after row.
     digits: `[scenes]`, how many digits there are, from 1 to 4.
-    corners: `[scenes, 2]`, row and column of the upper left pixel of the framed digit's 8 x 8 pixels.
+    labels: `[scenes, 4]`, which digits they are; -1 where there is none.
+    inked: `[scenes, 4, 64]` booleans, the patches of 4 x 4 pixels with ink of each digit, row after row.
+    places: `[scenes, 4, 2]`, row and column of the upper left pixel of each digit's 8 x 8 pixels; also where there is
+        none.
     """
 
     images: Tensor
-    answers: Tensor
-    rationale: Tensor
     digits: Tensor
-    corners: Tensor
+    labels: Tensor
+    inked: Tensor
+    places: Tensor
+
+    @property
+    def answers(self) -> Tensor:
+        """`[scenes]`, which digit the framed one is."""
+        return self.labels[:, 0]
+
+    @property
+    def rationale(self) -> Tensor:
+        """`[scenes, 64]` booleans, the patches with ink of the framed digit."""
+        return self.inked[:, 0]
+
+    @property
+    def corners(self) -> Tensor:
+        """`[scenes, 2]`, row and column of the upper left pixel of the framed digit's 8 x 8 pixels."""
+        return self.places[:, 0]
 
 
 def draw_scenes(
@@ -64,17 +80,17 @@ def draw_scenes(
     canvas = _clutter(count, draw) * ~clear.any(dim=1)  # (B, 32, 32)
     frame = _within(corners[:, 0], BOX) & ~_within(corners[:, 0] + 1, BOX - 2)
     canvas[frame] = 1.0
-    target = _placed(ink[:, :1], corners[:, :1] + MARGIN)
-    canvas = canvas + target + _placed(ink[:, 1:], corners[:, 1:] + MARGIN)
+    each = _placed(ink, corners + MARGIN)  # (B, 4, 32, 32)
+    canvas = canvas + each.sum(dim=1)  # digits do not overlap: nothing is added up
     canvas = canvas + NOISE * torch.randn(canvas.shape, generator=draw)
     grid = SIDE // PATCH
-    rationale = (target > 0).view(count, grid, PATCH, grid, PATCH).any(dim=4).any(dim=2)  # (B, 8, 8)
+    inked = (each > 0).view(count, PLACES, grid, PATCH, grid, PATCH).any(dim=5).any(dim=3)  # (B, 4, 8, 8)
     return Scenes(
         images=canvas.clamp(0, 1).unsqueeze(1),
-        answers=labels[chosen[:, 0]],
-        rationale=rationale.flatten(1),
         digits=digits,
-        corners=corners[:, 0] + MARGIN,
+        labels=labels[chosen].masked_fill(~present, -1),
+        inked=inked.flatten(2),
+        places=corners + MARGIN,
     )
 
 
@@ -106,12 +122,12 @@ def _within(corners: Tensor, size: int) -> Tensor:
 
 
 def _placed(ink: Tensor, corners: Tensor) -> Tensor:
-    """Digits `[B, K, 8, 8]` that do not overlap, at their corners `[B, K, 2]`, on one canvas `[B, 32, 32]`."""
+    """Digits `[B, K, 8, 8]` at their corners `[B, K, 2]`, each on a canvas of its own `[B, K, 32, 32]`."""
     line = torch.arange(DIGIT)
     rows, columns = corners[..., 0, None, None] + line[:, None], corners[..., 1, None, None] + line
-    canvas = torch.zeros(len(ink), SIDE * SIDE)
-    canvas.scatter_add_(1, (rows * SIDE + columns).flatten(1), ink.flatten(1))
-    return canvas.view(-1, SIDE, SIDE)
+    canvas = torch.zeros(*ink.shape[:2], SIDE * SIDE)
+    canvas.scatter_(2, (rows * SIDE + columns).flatten(2), ink.flatten(2))
+    return canvas.view(*ink.shape[:2], SIDE, SIDE)
 
 
 def _clutter(count: int, draw: torch.Generator) -> Tensor:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from explorer.errors import ExplorerError
+from explorer.subjects.axes import Axis, guessed_axis, words_axis
 from explorer.subjects.cards import Card
 from explorer.subjects.examples import Examples, Inputs
+from explorer.subjects.heads import Head, outputs_by_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 SPLITS = ("training", "calibration", "tune", "test")
 PRIMARY = {
     "classification": "accuracy",
+    "multi-task": "accuracy",
     "regression": "r2",
     "sequence": "exact_match",
     "language-modeling": "token_accuracy",
@@ -40,11 +43,13 @@ class Subject:
     name: short, for links and tables. title: for people.
     model: the dense model; never written to.
     task: one of `PRIMARY`.
-    input: how an input is shown: image, text, table, story or tensor.
+    input: how an input is shown: image, text, image+text, sequence, table, story or tensor.
     splits: what gives each split, loaded when first asked for.
     forward: `forward(model, inputs)` -> outputs, where calling the model with the inputs is not enough.
     score: `score(outputs, targets)` -> one value an example, higher is better (task "score").
+    heads: the answers that the model gives at once, in the order of the targets' columns (task "multi-task").
     strip: which tune examples stand under the numbers.
+    gates: names or globs of modules whose output is an attention gate (squeeze and excitation, CBAM).
     ways: the sample's data module: how to prepare raw examples, to show prepared ones, and how training varies them.
     """
 
@@ -60,7 +65,9 @@ class Subject:
     batch_size: int = 128
     strip: tuple[int, ...] = ()
     card: Card | None = None
+    gates: tuple[str, ...] = ()
     ways: ModuleType | None = None
+    heads: tuple[Head, ...] = ()
     _loaded: dict[str, Examples] = field(default_factory=dict, repr=False)
 
     @property
@@ -104,7 +111,10 @@ class Subject:
     # -- running ---------------------------------------------------------------------------------------------------
 
     def outputs(self, model: nn.Module, inputs: Inputs) -> Any:
-        """What the model gives for a batch: a tensor, or whatever `forward` returns."""
+        """What the model gives for a batch: a tensor, or whatever `forward` returns; of several heads, a dict by name.
+
+        Raises `ExplorerError` where a head is missing.
+        """
         if self.forward is not None:
             outputs = self.forward(model, inputs)
         elif isinstance(inputs, Mapping):
@@ -113,6 +123,8 @@ class Subject:
             outputs = model(*inputs)
         else:
             outputs = model(inputs)
+        if self.task == "multi-task":
+            return outputs_by_head(outputs, self.heads)
         logits = getattr(outputs, "logits", None)
         if isinstance(logits, Tensor):
             return logits
@@ -152,14 +164,42 @@ class Subject:
             raise ExplorerError(f"the inputs of {self.name} are no table rows")
         return self.ways.rows(inputs)
 
+    def axis(self, inputs: Inputs, length: int, beside: Axis | None = None) -> Axis:
+        """What `length` positions along a side of an attention map stand for.
+
+        beside: the axis of the other side, where that is known: of two axes of one length, it is not this one.
+        """
+        known = list(self.ways.axes(inputs)) if self.ways is not None and hasattr(self.ways, "axes") else []
+        if not known and self.ways is not None and hasattr(self.ways, "words") and isinstance(inputs, Tensor):
+            known = [words_axis(self.words(inputs), inputs.shape[1])]
+        fitting = [axis for axis in known if axis.length == length]
+        others = [axis for axis in fitting if beside is None or axis.name != beside.name]
+        return (others or fitting or [guessed_axis(inputs, length)])[0]
+
     def prompt(self, inputs: Inputs) -> Inputs:
         """The openings of stories, from which a model writes on."""
         if self.ways is None or not hasattr(self.ways, "prompt"):
             raise ExplorerError(f"the inputs of {self.name} are no stories")
         return self.ways.prompt(inputs)
 
+    def written(self, ids: Tensor) -> list[str]:
+        """Ids `[B, T]` of answers or targets as text; of a sequence that nothing can write, the ids themselves."""
+        if self.writes:
+            assert self.ways is not None
+            return self.ways.written(ids)
+        return [" ".join(str(place) for place in row) for row in ids.tolist()]
+
+    @property
+    def writes(self) -> bool:
+        """Whether the sample knows how to write an answer that is a sequence."""
+        return self.task == "sequence" and self.ways is not None and hasattr(self.ways, "written")
+
     def target_label(self, target: Any) -> str:
-        """A target as people read it: the class name, or the number."""
+        """A target as people read it: the class name (of each head), the text, or the number."""
+        if self.task == "sequence":
+            return self.written(torch.as_tensor(target).unsqueeze(0))[0]
+        if self.task == "multi-task":
+            return " · ".join(head.label(int(number)) for head, number in zip(self.heads, target, strict=True))
         value = target.item() if isinstance(target, Tensor) else target
         if self.task == "classification":
             return self.classes[int(value)] if 0 <= int(value) < len(self.classes) else str(int(value))

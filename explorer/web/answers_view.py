@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from html import escape
 
 from explorer.evaluation.answers import Answer
+from explorer.figures.examples import sign_runs
 from explorer.figures.words import share_text
 from explorer.web import markup
 from explorer.web.looks import Views, sentence
@@ -17,14 +18,16 @@ def answers_html(look: Views, answers: Sequence[Answer], dense: Sequence[Answer]
 
     before: those before a recovery: what differed then and is the dense model's answer again has come back.
     """
-    if look.kind == "image":
+    if look.kind in ("image", "image+text"):
         cells = [_image(look, answers, dense, before, place) for place in range(len(look.faces))]
-        return f'<div class="ce-strip">{"".join(cells)}</div>'
+        kinds = "ce-strip" + (" asked" if look.captions else "") + (" wide" if look.wide else "")
+        return f'<div class="{kinds}">{"".join(cells)}</div>'
     if look.kind == "table":
         return _table(look, answers, dense)
     if look.kind == "story":
         return _story(look, answers, dense)
-    lines = [_line(look, answers, dense, before, place) for place in range(len(look.faces))]
+    line = _written_line if look.kind == "sequence" else _line
+    lines = [line(look, answers, dense, before, place) for place in range(len(look.faces))]
     return f'<div class="ce-lines">{"".join(lines)}</div>'
 
 
@@ -45,9 +48,16 @@ def _back(answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[A
     return then.label if broken and then is not None and not _was(answers, dense, place) else ""
 
 
-def _sure(answer: Answer) -> str:
-    """How sure the model is, in the words that the task has for it."""
-    return answer.detail or ("" if answer.probability is None else share_text(answer.probability, 0))
+def _sure(answer: Answer, look: Views) -> str:
+    """How sure the model is, in the words that the task has for it; beside "yes" a share says more than "P(yes)"."""
+    if answer.detail and look.kind != "image+text":
+        return answer.detail
+    return _share(answer)
+
+
+def _share(answer: Answer) -> str:
+    """The probability of the answer; of several heads those of all."""
+    return answer.detail if answer.probability is None else share_text(answer.probability, 0)
 
 
 def _image(
@@ -55,7 +65,7 @@ def _image(
 ) -> str:
     answer, was, truth = _at(answers, place), _was(answers, dense, place), look.truths[place]
     back = _back(answers, dense, before, place) if answer is not None else ""
-    words = "&nbsp;" if answer is None else f"{escape(answer.label)}<span>{escape(_sure(answer))}</span>"
+    words = "&nbsp;" if answer is None else f"{escape(answer.label)}<span>{escape(_sure(answer, look))}</span>"
     if was:
         note = f'<div class="was">was {escape(was)}</div>'
     elif back:
@@ -64,7 +74,8 @@ def _image(
         note = f'<div class="was quiet">truth {escape(truth)}</div>'
     else:
         note = '<div class="was">&nbsp;</div>'
-    return markup.picture(look.faces[place], truth, words, note, flipped=bool(was))
+    caption = look.captions[place] if look.captions else ""
+    return markup.picture(look.faces[place], truth, words, note, flipped=bool(was), caption_html=caption)
 
 
 def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer], place: int) -> str:
@@ -72,7 +83,10 @@ def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], befor
     if answer is None:
         return markup.line(look.faces[place], "")
     # With two classes the probability of the second says it all: "P(positive) 0.93".
-    reply = f"<b>{escape(answer.detail)}</b>" if answer.detail else f"<b>{escape(answer.label)}</b> {_sure(answer)}"
+    if answer.detail and answer.probability is not None:
+        reply = f"<b>{escape(answer.detail)}</b>"
+    else:
+        reply = f"<b>{escape(answer.label)}</b> {escape(_sure(answer, look))}"
     if was:
         reply += f" <em>was {escape(was)}</em>"
     elif back := _back(answers, dense, before, place):
@@ -82,13 +96,37 @@ def _line(look: Views, answers: Sequence[Answer], dense: Sequence[Answer], befor
     return markup.line(look.faces[place], reply, flipped=bool(was))
 
 
+def _written_line(
+    look: Views, answers: Sequence[Answer], dense: Sequence[Answer], before: Sequence[Answer], place: int
+) -> str:
+    """A text with the answer that was written to it; marked are the signs that the dense model writes otherwise."""
+    answer, was = _at(answers, place), _was(answers, dense, place)
+    if answer is None:
+        return markup.line(look.faces[place], "")
+    reply = f"<b>{signs_marked(answer.label, was or answer.label)}</b>"
+    if was:
+        reply += f" <em>was {escape(was)}</em>"
+    elif back := _back(answers, dense, before, place):
+        reply += f' <em class="back">back from {escape(back)}</em>'
+    if answer.right is False and look.truths[place] != was:
+        reply += f" · truth {escape(look.truths[place])}"
+    return markup.line(look.faces[place], reply, flipped=bool(was), written=True)
+
+
+def signs_marked(after: str, before: str) -> str:
+    """`after`, escaped, with the signs marked that do not stand at the same place of `before`."""
+    return "".join(
+        f"<mark>{escape(run)}</mark>" if changed else escape(run) for run, changed in sign_runs(after, before)
+    )
+
+
 def _table(look: Views, answers: Sequence[Answer], dense: Sequence[Answer]) -> str:
     rows = []
     for place, face in enumerate(look.faces):
         answer, was = _at(answers, place), _was(answers, dense, place)
         reply = "&nbsp;" if answer is None else escape(answer.label) + (f" <em>was {escape(was)}</em>" if was else "")
-        sure = "" if answer is None or answer.probability is None else share_text(answer.probability, 0)
-        cells = f'<td class="left">{reply}</td><td>{sure}</td><td>{escape(look.truths[place])}</td>{face}'
+        sure = "" if answer is None else _share(answer)
+        cells = f'<td class="left">{reply}</td><td>{escape(sure)}</td><td>{escape(look.truths[place])}</td>{face}'
         rows.append(f'<tr class="{"flipped" if was else ""}">{cells}</tr>')
     return markup.table(("answer", "sure", "truth", *look.header), rows)
 

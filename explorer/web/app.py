@@ -36,6 +36,7 @@ def main() -> None:
         st.Page(folder / "model.py", title="Model"),
         st.Page(folder / "compress.py", title="Compress", default=True),
         st.Page(folder / "layers.py", title="Layers"),
+        st.Page(folder / "attention.py", title="Attention"),
     ]
     page = st.navigation(pages, position="hidden")
     session = open_session()

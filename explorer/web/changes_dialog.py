@@ -54,20 +54,23 @@ def _examples(session: Session, quality: Any, dense: Any, mine: Any, theirs: Any
     for place, face in enumerate(look.faces):
         now, was = _label(subject, quality.predictions, mine[place]), _label(subject, dense.predictions, theirs[place])
         words = escape(f"{was} → {now}") if now else ""
-        if look.kind == "image":
-            cells.append(markup.picture(face, look.truths[place], words))
+        if look.kind in ("image", "image+text"):
+            caption = look.captions[place] if look.captions else ""
+            cells.append(markup.picture(face, look.truths[place], words, caption_html=caption))
         elif look.kind == "table":
             cells.append(f'<tr><td class="left">{words}</td>{face}</tr>')
         else:
-            cells.append(markup.line(face, f"<b>{words}</b>"))
+            cells.append(markup.line(face, f"<b>{words}</b>", written=look.kind == "sequence"))
     if look.kind == "table":
         return markup.table(("was → is", *look.header), cells)
-    kind = "ce-grid" if look.kind == "image" else "ce-lines one"
+    kind = {"image": "ce-grid", "image+text": "ce-grid asked"}.get(look.kind, "ce-lines one")
     return f'<div class="{kind}">{"".join(cells)}</div>'
 
 
 def _label(subject: Any, predictions: Any, place: int) -> str:
     if predictions is None:
         return ""
+    if subject.task in ("multi-task", "sequence"):
+        return str(subject.target_label(predictions[place]))
     number = int(predictions[place])
     return str(subject.classes[number]) if 0 <= number < len(subject.classes) else str(number)

@@ -6,17 +6,23 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
-from explorer.knobs import globs_worth_offering, limits, overrides_text
-from explorer.names import CRITERIA, FACTORISATIONS, PATTERNS
+from explorer.knobs import globs_worth_offering, limits, lists_text, overrides_text
+from explorer.names import CRITERIA, EDITS, FACTORISATIONS, PATTERNS
 from explorer.recipe import Step
-from explorer.steps import LEARNED, GradualPrune
+from explorer.steps import LEARNED, EditAttention, GradualPrune
 from explorer.web.state import Session, act
 from explorer.web.step_moves import read
 
-REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS}
+REGISTRIES: dict[str, Any] = {"criterion": CRITERIA, "pattern": PATTERNS, "method": FACTORISATIONS, "edit": EDITS}
+LISTS = ("own_heads", "gains")
+"""Fields that hold several numbers for each layer."""
 FINE = ("learning_rate", "l1", "group_l1", "weight_decay")
 """Small numbers: they move in thousandths."""
-DICT_EXAMPLES = {"teachers": "prune,sparsity=0.3=0.5"}
+DICT_EXAMPLES = {
+    "teachers": "prune,sparsity=0.3=0.5",
+    "own_heads": "blocks.0.attn=0 2",
+    "gains": "blocks.0.attn=1 0.5 1 0",
+}
 WORDS = {"global": "model-wide", "matrix": "per matrix"}
 
 
@@ -25,8 +31,10 @@ def control(session: Session, step_id: int, step: Step, name: str) -> None:
     field = type(step).model_fields[name]
     own, value = f"{name}-{step_id}", getattr(step, name)
     shown: Any = value
-    if name in ("layers", "exclude"):
+    if name in ("layers", "exclude", "heads"):
         shown = list(value)
+    elif name in LISTS:
+        shown = lists_text(value)
     elif get_origin(field.annotation) is dict:
         shown = overrides_text(value)
     given: dict[str, Any] = {
@@ -38,6 +46,8 @@ def control(session: Session, step_id: int, step: Step, name: str) -> None:
     }
     if name in ("layers", "exclude"):
         _layer_choice(session, step, name, given)
+    elif name == "heads" and isinstance(step, EditAttention):
+        _head_choice(session, step, given)
     elif name in REGISTRIES:
         _registry_choice(step, name, given)
     elif get_origin(field.annotation) is Literal:
@@ -84,10 +94,13 @@ def _registry_choice(step: Step, name: str, given: dict[str, Any]) -> None:
 
 
 def _layer_choice(session: Session, step: Step, name: str, given: dict[str, Any]) -> None:
-    matrices = session.bench.matrices()
+    if isinstance(step, EditAttention):
+        names, noun = session.bench.attention_sites.names, "attention layers"
+    else:
+        names, noun = session.bench.matrices().names, "matrices"
     value = list(getattr(step, name))
-    offers = [*(["*"] if name == "layers" else []), *value, *globs_worth_offering(matrices.names), *matrices.names]
-    words = {"*": f"all {len(matrices)} matrices"}
+    offers = [*(["*"] if name == "layers" else []), *value, *globs_worth_offering(names), *names]
+    words = {"*": f"all {len(names)} {noun}"}
     st.multiselect(
         options=list(dict.fromkeys(offers)),
         format_func=lambda option: words.get(option, option),
@@ -95,6 +108,12 @@ def _layer_choice(session: Session, step: Step, name: str, given: dict[str, Any]
         placeholder="names or globs",
         **given,
     )
+
+
+def _head_choice(session: Session, step: EditAttention, given: dict[str, Any]) -> None:
+    most = max((site.heads for site in session.bench.attention_sites), default=0)
+    options = sorted({*range(most), *step.heads})
+    st.multiselect(options=options, format_func=lambda head: f"head {head}", placeholder="all heads", **given)
 
 
 def help_of(step: Step, name: str) -> str:

@@ -10,7 +10,7 @@ from explorer.errors import ExplorerError
 from explorer.figures.gates import gates_html
 from explorer.figures.palette import DARK, LIGHT
 from explorer.gates import judge
-from explorer.limits import Limits
+from explorer.limits import BY_ANSWER, Limits
 from explorer.web import markup
 from explorer.web.headline import dense_quality
 from explorer.web.results import is_dark
@@ -23,14 +23,13 @@ FIELDS = {
     "max_bytes": ("Largest file, kB", "The length of the file, exactly.", 10.0, 1000.0),
 }
 """Each limit: the label of its field, its help, its step, and what one of the field is in the limit's own unit."""
-BY_ANSWER = ("max_class_loss", "min_agreement")
 
 
 def gates_card(session: Session) -> None:
     """Draw the fields and, as soon as both models are measured, the verdicts."""
     with st.container(key="card-gates"):
         st.html(markup.title("Gates", "limits that this variant has to keep; an empty field is no limit"))
-        offered = [name for name in FIELDS if session.bench.subject.task == "classification" or name not in BY_ANSWER]
+        offered = [name for name in FIELDS if _means_something(name, session)]
         for column, name in zip(st.columns(len(offered), vertical_alignment="bottom"), offered, strict=True):
             label, words, step, _ = FIELDS[name]
             own = f"gate-{name}"
@@ -57,6 +56,11 @@ def set_gate(session: Session, name: str) -> None:
     session.gates = asked
 
 
+def _means_something(name: str, session: Session) -> bool:
+    """Whether the task of the sample has what a limit is about."""
+    return name not in BY_ANSWER or session.bench.subject.task in BY_ANSWER[name]
+
+
 def _limits(gates: dict[str, float]) -> Limits | None:
     if not gates:
         return None
@@ -67,9 +71,9 @@ def _limits(gates: dict[str, float]) -> Limits | None:
 
 
 def _verdicts(session: Session) -> str:
-    given = {name: amount for name, amount in session.gates.items() if amount is not None}
-    if session.bench.subject.task != "classification":
-        given = {name: amount for name, amount in given.items() if name not in BY_ANSWER}
+    given = {
+        name: amount for name, amount in session.gates.items() if amount is not None and _means_something(name, session)
+    }
     dense, quality = dense_quality(session), session.job.quality
     if not given:
         return markup.quiet('For example: at most 0.5 points of loss and 100 kB. The same as "explorer check" says.')

@@ -14,6 +14,7 @@ from explorer.figures.words import (
     count_text,
     counted,
     duration_text,
+    heads_words,
     interval_text,
     large_text,
     metric_label,
@@ -23,12 +24,13 @@ from explorer.figures.words import (
     size_text,
 )
 from explorer.web import markup
-from explorer.web.state import Session, act, changes_nothing
+from explorer.web.state import QUICK, Session, act, changes_nothing
 from explorer.web.workbenches import LatencyJob
+from explorer.weights.foretold import SmallestSize
 
 LONG = 2.0
 """Seconds after which a running evaluation can be stopped."""
-UNIT = {"image": "image", "text": "sentence", "table": "row", "story": "story"}
+UNIT = {"image": "image", "text": "sentence", "image+text": "question", "sequence": "text", "table": "row", "story": "story"}
 """What one example is called, by the kind of input."""
 
 
@@ -60,7 +62,7 @@ def numbers(session: Session) -> None:
     of = session.recipe.to_url()
     cards = [
         quality_card(session, of),
-        size_card(variant.size, of),
+        size_card(session, variant.size, of),
         sparsity_card(variant.size, of),
         work_card(session, variant, of),
     ]
@@ -70,6 +72,9 @@ def numbers(session: Session) -> None:
             if name == "quality" and not job.finished and time.perf_counter() - job.started > LONG:
                 help = "Keep the estimate that stands here, and measure no further."
                 st.button("stop", key="stop-job", on_click=act, args=(stop,), help=help, type="tertiary")
+            if name == "size" and _smallest(session) is None and not changes_nothing(session.recipe):
+                help = "Measures the file of save(smallest=True): what is changed, entropy-coded on top."
+                st.button("entropy-coded", key="smallest", on_click=act, args=(squeeze,), help=help, type="tertiary")
     with columns[4], st.container(key="card-speed"):
         speed_card(session, variant)
     if job.error is not None:
@@ -125,6 +130,9 @@ def quality_card(session: Session, of: str) -> str:
     elif dense is not None:
         tail = "" if dense.mistakes is None else f", {counted(dense.mistakes, 'mistake')}"
         details.append(f"dense {metric_text(primary, dense.value)}{tail}")
+    beside = dense.by_head if dense is not None and dense.complete else None
+    kind = "ce-old" if old else ""
+    details += [f'<span class="{kind}">{escape(words)}</span>' for words in heads_words(quality.by_head, beside)]
     return card_html(
         metric_label(primary),
         metric_text(primary, quality.value),
@@ -150,18 +158,35 @@ def _delta(session: Session, quality: Quality, dense: Quality | None, old: bool)
     return f'<span class="delta {kind}" title="against the dense model, paired: {words}">{shown}</span>'
 
 
-def size_card(size: Any, of: str) -> str:
-    """The length of the file that saving would write."""
+def size_card(session: Session, size: Any, of: str) -> str:
+    """The length of the file that saving would write; entropy-coded as well, where that was asked for."""
+    ratio = escape(ratio_text(size.ratio)) + (" in size" if size.ratio >= 1.005 else "")
     return card_html(
         "Size on disk",
         size_text(size.bytes),
-        [
-            f"dense {size_text(size.bytes_dense)}",
-            escape(ratio_text(size.ratio)) + (" in size" if size.ratio >= 1.005 else ""),
-        ],
+        [f"dense {size_text(size.bytes_dense)}", ratio, *_smallest_line(_smallest(session), size.bytes_dense)],
         help="The length of the one weights file that saving writes, to the byte.",
         of=of,
     )
+
+
+def _smallest(session: Session) -> SmallestSize | None:
+    """The smallest file of the recipe on screen, where it was asked for."""
+    return session.smallest.get((session.sample, session.recipe))
+
+
+def _smallest_line(job: SmallestSize | None, bytes_dense: int) -> list[str]:
+    """The length of the smallest file, an estimate until it is measured; nothing where nobody asked."""
+    if job is None:
+        return []
+    if job.error is not None:
+        return [escape(str(job.error))]
+    known = job.estimate if job.bytes is None else job.bytes
+    if known is None:
+        return ['<span class="ce-old">entropy-coding</span>']
+    about, ratio = "≈ " if job.bytes is None else "", ratio_text(bytes_dense / known)
+    words = "an estimate from a part of the weights; it is being measured" if about else "measured, to the byte"
+    return [f'<span title="entropy-coded: {words}">smallest {about}{size_text(known)} · {escape(ratio)}</span>']
 
 
 def sparsity_card(size: Any, of: str) -> str:
@@ -238,6 +263,13 @@ def stop(session: Session) -> None:
     session.job.cancel()
 
 
+def squeeze(session: Session) -> None:
+    """Start measuring the smallest file of the recipe on screen; what takes no longer than a blink is waited for."""
+    recipe = session.recipe
+    job = session.smallest[session.sample, recipe] = session.bench.compress(recipe).measure_smallest()
+    job.wait(QUICK)
+
+
 def measure(session: Session) -> None:
     """Start the latency measurement of the variant on screen."""
     active = session.recipe.active()
@@ -247,5 +279,7 @@ def measure(session: Session) -> None:
 def busy(session: Session) -> bool:
     """Whether numbers of the page are still to come."""
     timing = session.trail.latency.get(session.recipe.active())
-    unfinished = not session.dense.finished or (timing is not None and not timing.finished)
+    smallest = _smallest(session)
+    asked = [job for job in (timing, smallest) if job is not None]
+    unfinished = not session.dense.finished or not all(job.finished for job in asked)
     return session.catch_up() or unfinished

@@ -10,10 +10,10 @@ import streamlit as st
 
 from explorer.figures.pictures import pattern_address
 from explorer.figures.words import share_text
-from explorer.knobs import NEW_STEPS, is_rare, removed_by_groups
+from explorer.knobs import NEW_STEPS, idle_fields, is_shown, removed_by_groups
 from explorer.names import PATTERNS
 from explorer.recipe import STEPS, LowRank, Prune, Step
-from explorer.steps import Recover
+from explorer.steps import EditAttention, Recover
 from explorer.web import markup, step_moves
 from explorer.web.controls import control, help_of
 from explorer.web.results import is_dark
@@ -24,15 +24,15 @@ PLACED = (*DRAWN_FIELDS, "enabled", "pattern", "n", "m")
 """Fields that have a place of their own on the card."""
 A_ROW = 3
 """So many controls stand side by side at most."""
-IDLE_IN_GROUPS = ("scope", "overrides")
-"""Fields that mean nothing for N:M: each group competes for itself, and N and M set the amount."""
 
 
-def step_cards(session: Session) -> None:
-    """Draw one card a step."""
+def step_cards(session: Session, only: type[Step] = Step) -> None:
+    """Draw one card a step (of a kind)."""
     trail = session.trail
     plan = session.bench.plan(session.recipe)
     for position, (step_id, step) in enumerate(zip(trail.now.ids, session.recipe, strict=True)):
+        if not isinstance(step, only):
+            continue
         with st.container(key=f"card-step-{step_id}"):
             is_open = trail.open_step == step_id
             _header(session, position, step_id, step, is_open)
@@ -42,7 +42,7 @@ def step_cards(session: Session) -> None:
             for warning in plan.warnings:  # last on the card: nothing above them jumps when they come and go
                 if warning.step == position:
                     st.html(markup.warning(warning.text))
-    if not len(session.recipe):
+    if not len(session.recipe) and only is Step:
         with st.container(key="card-empty"):
             words = "This is the dense model. Add a step below: pruning is a good first one."
             st.html(f'<div class="ce-empty"><b>Nothing is changed yet</b>{words}</div>')
@@ -53,6 +53,8 @@ def add_row(session: Session) -> None:
     with st.container(key="card-add", horizontal=True, vertical_alignment="center", gap="small"):
         st.html('<span class="ce-quiet">Add a step</span>', width="content")
         for kind, new in NEW_STEPS.items():
+            if isinstance(new, EditAttention) and not len(session.bench.attention_sites):
+                continue
             words = STEPS[kind].help
             mark = ":material/add:"
             st.button(new.label, key=f"add-{kind}", icon=mark, on_click=act, args=(step_moves.add, kind), help=words)
@@ -84,13 +86,13 @@ def _small(label: str, step_id: int, move: Any, words: str, disabled: bool = Fal
 def _body(session: Session, step_id: int, step: Step) -> None:
     if isinstance(step, Prune):
         _pattern_row(session, step_id, step)
-    if not isinstance(step, Recover):
+    if not isinstance(step, (Recover, EditAttention)):
         step_chart(session, step_id, step)
-    useless = IDLE_IN_GROUPS if isinstance(step, Prune) and step.pattern == "n:m" else ()
+    useless = idle_fields(step)
     placed = PLACED if isinstance(step, (Prune, LowRank)) else ("enabled",)
     fields = [name for name in type(step).model_fields if name not in useless]
-    names = [name for name in fields if name not in placed and not is_rare(type(step), name)]
-    names.sort(key=lambda name: name == "layers")
+    names = [name for name in fields if name not in placed and is_shown(step, name)]
+    names.sort(key=lambda name: name in ("layers", "own_heads", "gains"))
     while len(names) > A_ROW:  # the last row holds the layers and what is rare
         for column, name in zip(st.columns(A_ROW, vertical_alignment="bottom"), names[:A_ROW], strict=True):
             with column:
@@ -100,7 +102,7 @@ def _body(session: Session, step_id: int, step: Step) -> None:
     for column, name in zip(columns, names, strict=False):
         with column:
             control(session, step_id, step, name)
-    rare = [name for name in fields if is_rare(type(step), name)]
+    rare = [name for name in fields if not is_shown(step, name)]
     with columns[-1], st.popover("More", width="stretch", help="Options that are seldom needed."):
         for name in rare:
             control(session, step_id, step, name)

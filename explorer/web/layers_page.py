@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import streamlit as st
 
 from explorer.errors import ExplorerError
-from explorer.evaluation.pool import as_error
 from explorer.figures.template import CONFIG
 from explorer.figures.words import change_text, metric_label, metric_text, size_text
 from explorer.recipe import Recipe
@@ -23,7 +21,6 @@ from explorer.web import markup
 from explorer.web.parts import polled, safely
 from explorer.web.results import is_dark
 from explorer.web.state import Session, act, changes_nothing, current, part, run_again, write_link
-from explorer.workbench import Workbench
 
 POLL = 0.4
 KINDS = ("prune", "low-rank", "quantize", "codebook")
@@ -108,7 +105,7 @@ def _result(session: Session, job: SensitivityJob, found: Sensitivity) -> None:
     else:
         st.html(f'<div class="ce-teaches">{escape(markup.sentence(found.fragile))}</div>')
     data, chosen = table_data(found)
-    _cells(key="cells", data=data, on_chosen_change=partial(act, take, chosen))
+    cells_table(data, "cells", partial(act, take, chosen))
     base = metric_text(found.base.primary, found.base.value)
     words = f"Change of {metric_label(found.base.primary).lower()} against {base}, on {found.on}. "
     words += "Hover for the 95 % interval and the bytes; click a cell to make it a step of the recipe."
@@ -118,6 +115,11 @@ def _result(session: Session, job: SensitivityJob, found: Sensitivity) -> None:
     if job.finished and found.cells:
         with st.expander("As a figure to save"):
             st.plotly_chart(found.figure(dark=is_dark()), theme=None, config=CONFIG, key="scan-figure")
+
+
+def cells_table(data: dict[str, Any], key: str, on_chosen: Callable[[], None]) -> None:
+    """A table whose cells are buttons; `on_chosen` finds which in `session.event(key, "chosen")`."""
+    _cells(key=key, data=data, on_chosen_change=on_chosen)
 
 
 def table_data(found: Sensitivity) -> tuple[dict[str, Any], list[Cell]]:
@@ -209,29 +211,6 @@ def take(session: Session, cells: Sequence[Cell]) -> None:
 # -- the smallest model within a loss ----------------------------------------------------------------------------------
 
 
-class AllocationJob:
-    """Looking for the recipe in a thread of its own; a scan that runs already is joined."""
-
-    def __init__(self, bench: Workbench, kind: str, limits: dict[str, Any]) -> None:
-        self.kind, self.limits = kind, limits
-        self.recipe: Recipe | None = None
-        self.error: ExplorerError | None = None
-        self._bench = bench
-        self._thread = threading.Thread(target=self._look, name="allocation", daemon=True)
-        self._thread.start()
-
-    @property
-    def finished(self) -> bool:
-        """Whether a recipe or an error is there."""
-        return not self._thread.is_alive()
-
-    def _look(self) -> None:
-        try:
-            self.recipe = self._bench.allocate(STEPS[self.kind], **self.limits, progress=False)
-        except Exception as problem:  # shown on the page: a thread has nobody above it
-            self.error = as_error(problem)
-
-
 @st.fragment(key="allocation")
 @safely
 def allocation() -> None:
@@ -239,24 +218,29 @@ def allocation() -> None:
     part("allocation")
     session = current()
     trail = session.trail
+    running = trail.allocation is not None and not trail.allocation.finished
     with st.container(key="card-allocation"):
         st.html(markup.title("The smallest model within a loss", "each layer gets the amount that it bears"))
-        left, middle, right = st.columns([1, 1, 1.6], vertical_alignment="bottom")
-        with left:
+        columns = st.columns([1.5, 1, 1.2, 0.8], vertical_alignment="bottom")
+        with columns[0]:
             key = session.control("allowed", trail.scan_wishes.get("allowed", 1.0))
-            help = "How much of the headline metric may be lost on the tune split, in points."
+            help = "How much of the headline metric may be lost against dense on the tune split, in points."
             st.number_input("Loss allowed, points", 0.0, 100.0, step=0.5, format="%.4g", key=key, on_change=act,
                             args=(choose, "allowed"), help=help)  # fmt: skip
-        running = trail.allocation is not None and not trail.allocation.finished
-        with middle:
-            label = "looking" if running else "Find it"
-            words = "Scans, then tries settings along the way from mild to harsh. The recipe on screen is replaced."
-            st.button(
-                label, key="allocate", on_click=act, args=(allocate,), disabled=running, width="stretch", help=words
-            )
-        with right:
-            session.polling["allocation"] = running
-            polled(_allocated, POLL if running else None)
+        with columns[2]:
+            help = "Where the search starts. This recipe: its steps stay, and the step chosen above comes after them."
+            told = {"dense": "the dense model", "recipe": "this recipe"}
+            _choice("allocate-from", "Start from", list(told), lambda start: told[start], help)
+        with columns[3]:
+            if running:
+                words = "Keep the best that was found so far."
+                st.button("Stop", key="allocate-stop", on_click=act, args=(stop_allocating,), width="stretch",
+                          disabled=trail.allocation.stopping, help=words)  # fmt: skip
+            else:
+                words = "Scans, then tries settings along the way from mild to harsh; what it finds comes on screen."
+                st.button("Find it", key="allocate", on_click=act, args=(allocate,), width="stretch", help=words)
+        session.polling["allocation"] = running
+        polled(_allocated, POLL if running else None)
 
 
 @safely
@@ -266,7 +250,8 @@ def _allocated() -> None:
     if job is None:
         words = "Takes the step that is chosen above. About as long as a scan."
     elif not job.finished:
-        words = "Scanning and trying; this may take a minute."
+        st.progress(job.share, text="stopping" if job.stopping else markup.sentence(job.words))
+        words = ""
     elif job.error is not None:
         words = ""
         st.html(markup.warning(str(job.error)))
@@ -279,7 +264,8 @@ def _allocated() -> None:
             session.version += 1
             write_link(session)
             run_again(session)
-    st.html(markup.quiet(words))
+    if words:
+        st.html(markup.quiet(words))
     if session.polling["allocation"] and (job is None or job.finished):
         session.polling["allocation"] = False
         run_again(session)
@@ -287,6 +273,18 @@ def _allocated() -> None:
 
 def allocate(session: Session) -> None:
     """Look for the smallest model within the loss."""
-    wishes = session.trail.scan_wishes
-    limits = {"max_loss": float(wishes.get("allowed", 1.0)) / 100}
-    session.trail.allocation = AllocationJob(session.bench, wishes.get("scan-kind", KINDS[0]), limits)
+    wishes, recipe = session.trail.scan_wishes, session.recipe
+    start = None
+    if wishes.get("allocate-from", "dense") == "recipe":
+        if changes_nothing(recipe):
+            raise ExplorerError("this recipe changes nothing", where="allocate", instead="start from the dense model")
+        start = recipe
+    loss = float(wishes.get("allowed", 1.0)) / 100
+    kind = STEPS[wishes.get("scan-kind", KINDS[0])]
+    session.trail.allocation = session.bench.allocation_job(kind, max_loss=loss, start=start)
+
+
+def stop_allocating(session: Session) -> None:
+    """Look no further; the best so far comes on screen."""
+    if session.trail.allocation is not None:
+        session.trail.allocation.stop()

@@ -1,4 +1,4 @@
-"""How examples look on a page, by the kind of input: pictures, sentences, table rows, openings of stories."""
+"""How examples look on a page, by the kind of input: pictures, sentences, both, table rows, openings of stories."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ MOST_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Views:
-    """How the examples of the strip look: one HTML fragment each, and their true labels."""
+    """How the examples of the strip look: one HTML fragment each, and their true labels.
+
+    header: the names of a table's columns. captions: what stands under each picture, as HTML, where something does.
+    wide: answers have the classes of several heads in them and take more room.
+    """
 
     kind: str
     faces: list[str]
     truths: list[str]
     header: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    wide: bool = False
 
 
 def faces_of(subject: Any, indices: Sequence[int], split: str = "tune", opening: bool = True) -> Views:
@@ -36,9 +42,14 @@ def faces_of(subject: Any, indices: Sequence[int], split: str = "tune", opening:
     truths = (
         [subject.target_label(target) for target in some.targets] if subject.input != "story" else ["" for _ in indices]
     )
-    if subject.input == "image":
+    if subject.input in ("image", "image+text"):
         pictures = np.asarray(subject.picture(some.inputs), dtype=np.float32)
-        return Views("image", [picture_address(picture) for picture in pictures], truths)
+        asked = subject.words(some.inputs) if subject.input == "image+text" else []
+        captions = tuple(escape(sentence(words)) for words in asked)
+        faces = [picture_address(picture) for picture in pictures]
+        return Views(subject.input, faces, truths, captions=captions, wide=bool(subject.heads))
+    if subject.input == "sequence":
+        return Views("sequence", [escape("".join(signs)) for signs in subject.words(some.inputs)], truths)
     if subject.input in ("text", "story"):
         inputs = subject.prompt(some.inputs) if subject.input == "story" and opening else some.inputs
         return Views(subject.input, [escape(sentence(words)) for words in subject.words(inputs)], truths)

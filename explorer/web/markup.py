@@ -58,19 +58,24 @@ def row(cells: Sequence[str], *, left: int = 1, flipped: bool = False) -> str:
     return f'<tr class="flipped">{inside}</tr>' if flipped else f"<tr>{inside}</tr>"
 
 
-def picture(address: str, truth: str, answer_html: str, note_html: str = "", *, flipped: bool = False) -> str:
-    """An image example with the answer under it."""
+def picture(
+    address: str, truth: str, answer_html: str, note_html: str = "", *, flipped: bool = False, caption_html: str = ""
+) -> str:
+    """An image example with the answer under it; between the two what is asked about it, where something is."""
+    asked = f'<div class="question">{caption_html}</div>' if caption_html else ""
+    shows = f"about which the answer is {truth}" if caption_html else f"of {truth}"
     return (
         f'<div class="ce-example{" flipped" if flipped else ""}"><span class="picture">'
-        f'<img src="{escape(address)}" alt="A picture of {escape(truth)}"></span>'
+        f'<img src="{escape(address)}" alt="A picture {escape(shows)}"></span>{asked}'
         f'<div class="answer">{answer_html}</div>{note_html}</div>'
     )
 
 
-def line(words_html: str, reply_html: str, *, flipped: bool = False) -> str:
-    """A text example with the answer at its right."""
+def line(words_html: str, reply_html: str, *, flipped: bool = False, written: bool = False) -> str:
+    """A text example with the answer at its right; `written` sign after sign, it stands in letters of one width."""
+    kinds = "ce-line" + (" flipped" if flipped else "") + (" written" if written else "")
     return (
-        f'<div class="ce-line{" flipped" if flipped else ""}"><span class="words">{words_html}</span>'
+        f'<div class="{kinds}"><span class="words">{words_html}</span>'
         f'<span class="reply">{reply_html}&nbsp;</span></div>'
     )
 

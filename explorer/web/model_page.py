@@ -16,7 +16,7 @@ from explorer.web.results import is_dark
 from explorer.web.state import Session, act, changes_nothing, current, part, run_again
 from explorer.web.workbenches import workbench
 
-PREVIEW = {"image": 20, "text": 12, "table": 10, "story": 4}
+PREVIEW = {"image": 20, "text": 12, "image+text": 16, "sequence": 12, "table": 10, "story": 4}
 """How many examples the preview shows, by the kind of input."""
 SPLITS = {
     "tune": "Held out: what every live number is measured on.",

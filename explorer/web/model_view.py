@@ -34,6 +34,9 @@ def facts_html(subject: Any, size: Any) -> str:
     if subject.classes:
         more = ", …" if len(subject.classes) > MOST_CLASSES else ""
         pairs.append(("Classes", f"{len(subject.classes)}: {', '.join(subject.classes[:MOST_CLASSES])}{more}"))
+    if subject.heads:
+        listed = (f"{head.name} ({counted(len(head.classes), 'class', 'classes')})" for head in subject.heads)
+        pairs.append(("Heads", " · ".join(listed)))
     card = subject.card
     if card is not None and card.training and "command" in card.training:
         pairs.append(("Trained by", str(card.training["command"])))
@@ -104,11 +107,16 @@ def architecture_html(bench: Any) -> str:
 def examples_html(look: Views) -> str:
     """Examples with their targets."""
     pairs = list(zip(look.faces, look.truths, strict=True))
-    if look.kind == "image":
-        cells = [markup.picture(face, truth, escape(truth)) for face, truth in pairs]
-        return f'<div class="ce-grid">{"".join(cells)}</div>'
+    if look.kind in ("image", "image+text"):
+        captions = look.captions or ("",) * len(pairs)
+        cells = [
+            markup.picture(face, truth, escape(truth), caption_html=caption)
+            for (face, truth), caption in zip(pairs, captions, strict=True)
+        ]
+        return f'<div class="ce-grid{" asked" if look.captions else ""}">{"".join(cells)}</div>'
     if look.kind == "table":
         rows = [f'<tr><td class="left">{escape(truth)}</td>{face}</tr>' for face, truth in pairs]
         return markup.table(("truth", *look.header), rows)
-    lines = [markup.line(face, f"<b>{escape(truth)}</b>") for face, truth in pairs]
+    written = look.kind == "sequence"
+    lines = [markup.line(face, f"<b>{escape(truth)}</b>", written=written) for face, truth in pairs]
     return f'<div class="ce-lines one">{"".join(lines)}</div>'

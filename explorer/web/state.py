@@ -15,6 +15,7 @@ from explorer.recipe import Prune, Recipe
 from explorer.recovery.pursuit import Pursuit
 from explorer.web.trail import Moment, Trail
 from explorer.web.workbenches import FIRST, dense_job, known_samples, workbench
+from explorer.weights.foretold import SmallestSize
 from explorer.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Session:
     gates: dict[str, float | None] = field(default_factory=dict)  # the limits that were typed, in the fields' units
     painted: bool = False  # background curves start after the first paint
     controls: dict[str, tuple[int, Any, Any]] = field(default_factory=dict)  # see `control`: key, asked, held
+    smallest: dict[tuple[str, Recipe], SmallestSize] = field(default_factory=dict)  # of the recipes it was asked for
     events: dict[str, float] = field(default_factory=dict)  # of components: when the last one that was taken happened
     own_rerun: bool = False  # the next full run was asked for by the app: its address may lag behind
 

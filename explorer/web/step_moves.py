@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from explorer.knobs import NEW_STEPS, overrides_from, turned
+from explorer.knobs import NEW_STEPS, lists_from, overrides_from, turned
 from explorer.recipe import Prune, Recipe
-from explorer.steps import Recover
+from explorer.steps import EditAttention, Recover
 from explorer.web.state import Session
 
 
@@ -43,11 +43,14 @@ def _value(session: Session, step_id: int, name: str, value: Any) -> Any:
     step = session.recipe[session.position(step_id)]
     if name == "layers":
         added = [glob for glob in value if glob not in step.layers]
-        if "*" in added or not value or set(session.bench.matrices().names) <= set(value):
+        known = session.bench.attention_sites if isinstance(step, EditAttention) else session.bench.matrices()
+        if "*" in added or not value or set(known.names) <= set(value):
             return ("*",)
         return tuple(glob for glob in value if glob != "*" or not added)
-    if name == "exclude":
+    if name in ("exclude", "heads"):
         return tuple(value)
+    if name in ("own_heads", "gains"):
+        return lists_from(value, whole=name == "own_heads")
     if name == "teachers":
         return overrides_from(value, whole=False)
     if name == "overrides":

@@ -20,6 +20,8 @@ from explorer.web.workbenches import workbench
 TITLES = {
     "image": "The same {n} images, now",
     "text": "The same {n} sentences, now",
+    "image+text": "The same {n} questions, now",
+    "sequence": "The same {n} texts, now",
     "table": "The same {n} rows, now",
     "story": "The same story, written on by both",
 }

@@ -44,5 +44,9 @@ class Trail:
     taken: str = ""  # the last cell that became a step
     allocation: Any = None  # the search for the smallest model, and the last one whose outcome was taken
     allocated: Any = None
+    look: Any = None  # of the Attention page, see `look.py`
+    heads_job: Any = None  # its measurements of heads, and the search for their gains
+    gains_job: Any = None
+    drift: Any = None
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -49,17 +51,17 @@ def dense_job(name: str) -> Job:
     return workbench(name).submit(Recipe())
 
 
-class LatencyJob:
-    """A latency measurement in a thread of its own, so that no script thread of the app computes.
+class Background:
+    """A measurement in a thread of its own, so that no script thread of the app computes; one at a time.
 
-    It runs once; `milliseconds` style results are read from `.latency` when `.finished`.
+    It runs once; its result is read from `.value` (or `.error`) when `.finished`.
     """
 
-    def __init__(self, variant: Variant) -> None:
-        self.latency: object | None = None
+    def __init__(self, measure: Callable[[], Any]) -> None:
+        self.value: Any = None
         self.error: Exception | None = None
-        self._variant = variant
-        self._thread = threading.Thread(target=self._measure, name="latency", daemon=True)
+        self._measure = measure
+        self._thread = threading.Thread(target=self._run, name="measurement", daemon=True)
         self._thread.start()
 
     @property
@@ -67,12 +69,28 @@ class LatencyJob:
         """Whether a result or an error is there."""
         return not self._thread.is_alive()
 
-    def _measure(self) -> None:
+    def wait(self, seconds: float) -> None:
+        """Wait for the result, at most so long."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
         try:
             with _one_at_a_time:
-                self.latency = self._variant.latency()
+                self.value = self._measure()
         except Exception as problem:  # shown on the page: a thread has nobody above it
             self.error = problem
+
+
+class LatencyJob(Background):
+    """The latency of a variant beside the dense model's."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant.latency)
+
+    @property
+    def latency(self) -> Any:
+        """What was measured, None until then."""
+        return self.value
 
 
 _one_at_a_time = threading.Lock()

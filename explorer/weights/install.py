@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -14,16 +15,30 @@ from explorer.weights.open_attention import OpenAttention
 from explorer.weights.thin import ThinConv, ThinLinear, still
 
 
+class Edit(Protocol):
+    """What changes a module while it runs, and no weight (see `attention/editing.py`)."""
+
+    @property
+    def module(self) -> str:
+        """The module that runs otherwise, by its path."""
+        ...
+
+    def forward(self, owner: nn.Module, others: Sequence[Any]) -> Callable[..., Any]:
+        """What the module runs instead, with the `others` of its edits after this one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outfit:
     """What a variant changes.
 
     forms: of matrices, by name. rest: of all other tensors (biases, norms, positions, buffers), each held as one row
-    `[1, n]`, by its name in the model.
+    `[1, n]`, by its name in the model. edits: what runs otherwise, in the order of the steps.
     """
 
     forms: Mapping[str, Form]
     rest: Mapping[str, Form]
+    edits: tuple[Edit, ...] = ()
 
 
 class PrivateModel:
@@ -46,6 +61,7 @@ class PrivateModel:
         self._worn: Outfit | None = None
         self._swapped: list[tuple[nn.Module, str, nn.Module]] = []
         self._replaced: list[str] = []
+        self._edited: list[nn.Module] = []
 
     @property
     def module(self) -> nn.Module:
@@ -62,11 +78,15 @@ class PrivateModel:
                 self._put(name, self.decoded(name, outfit))
             for name, form in outfit.rest.items():
                 self._put(name, form.decode().reshape(self._dense[name].shape))
+            self._edited = put_on(self.module, outfit.edits)
             self._worn = outfit
         return self.module
 
     def _undress(self) -> None:
         self._worn = None
+        for owner in self._edited:
+            del owner.__dict__["forward"]
+        self._edited = []
         for owner, attribute, original in reversed(self._swapped):
             setattr(owner, attribute, original)
         for module in self._holder.modules():
@@ -149,6 +169,19 @@ class PrivateModel:
                 if child is owner:
                     self._swapped.append((parent, attribute, owner))
                     setattr(parent, attribute, thin)
+
+
+def put_on(model: nn.Module, edits: Sequence[Edit]) -> list[nn.Module]:
+    """Have the modules of a model run as the edits say; returns these modules."""
+    by_module: dict[str, list[Edit]] = {}
+    for edit in edits:
+        by_module.setdefault(edit.module, []).append(edit)
+    owners = []
+    for name, listed in by_module.items():
+        owner = model.get_submodule(name)
+        owner.__dict__["forward"] = listed[0].forward(owner, listed[1:])
+        owners.append(owner)
+    return owners
 
 
 def _is_plain(owner: nn.Module) -> bool:

@@ -45,6 +45,11 @@ Shape = tuple[int, int]
 
 def squeeze(forms: Mapping[str, Form]) -> bytes:
     """The forms, by name, as one run of bytes; the same bytes for the same forms."""
+    return b"".join(squeezed_blocks(forms).values())
+
+
+def squeezed_blocks(forms: Mapping[str, Form]) -> dict[str, bytes]:
+    """The compressed parts of that run by what they are: first "" (names and lengths), then each kind of symbols."""
     streams: dict[str, bytearray] = {}
     listed = []
     for name, form in forms.items():
@@ -53,7 +58,7 @@ def squeeze(forms: Mapping[str, Form]) -> bytes:
         _split(encoding, data, form.shape, form.decode().element_size(), streams)
     kinds = sorted(streams)
     head = json.dumps([listed, [[kind, len(streams[kind])] for kind in kinds]], separators=(",", ":")).encode()
-    return b"".join(_compressed(block) for block in (head, *(bytes(streams[kind]) for kind in kinds)))
+    return {"": _compressed(head), **{kind: _compressed(bytes(streams[kind])) for kind in kinds}}
 
 
 def unsqueeze(data: bytes, like: Mapping[str, tuple[Shape, torch.dtype]]) -> dict[str, Form]:

@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from explorer.errors import ExplorerError
+from explorer.subjects.axes import Axis
 from explorer.subjects.examples import Examples
 
 SHARES = {"training": 290, "tune": 149, "test": 130}
@@ -142,3 +143,8 @@ def _numbers(values: Any) -> np.ndarray:
 def _standardised(values: np.ndarray) -> Tensor:
     table = _table()
     return torch.from_numpy((values - table.centre) / table.scale).float()
+
+
+def axes(inputs: Tensor) -> tuple[Axis, ...]:
+    """What the model's positions are: the class token, then the features."""
+    return (Axis("features", (("class token", *FEATURES),) * len(inputs), first=1),)

@@ -26,6 +26,8 @@ SIZES = {"training": 24000, "calibration": 256, "tune": 2400, "test": 2400}
 SEEDS = {"training": 1, "calibration": 1, "tune": 2, "test": 3}
 LENGTH = 24
 """Words and signs of a sentence at most."""
+TRY = "the lead is superb but the movie is never superb"
+"""A sentence to begin with, for whoever wants to type one."""
 HIDDEN = 0.02
 """Share of the words outside the rationale that training hides as unknown, so that the model can read new ones."""
 

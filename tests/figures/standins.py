@@ -63,6 +63,7 @@ class Answer:
     probability: float | None = None
     right: bool | None = None
     index: int = 0
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from explorer.figures.examples import Face, flipped, sentence, strip_html
+import explorer as ex
+from explorer.figures.examples import Face, faces_of, flipped, sentence, strip_html
 from explorer.figures.palette import EITHER
 from tests.figures.standins import Answer
 
@@ -13,6 +14,21 @@ def test_a_flipped_answer_is_ringed_and_says_what_it_was() -> None:
     strip = strip_html(PICTURES, [Answer("3", 0.47), Answer("8", 0.9)], [Answer("9"), Answer("8")])
     assert strip.count(f"2px solid {EITHER.warning}") == 1
     assert "was 9" in strip and "47 %" in strip
+
+
+def test_a_question_stands_under_its_picture() -> None:
+    faces = [Face("image+text", truth="yes", picture="data:image/png;base64,x", words="is it <even>?")]
+    strip = strip_html(faces, [Answer("no", 0.61)], [Answer("yes")])
+    assert strip.index("<img") < strip.index("is it &lt;even&gt;?") < strip.index("61 %")
+    assert strip.count(f"2px solid {EITHER.warning}") == 1 and "was yes" in strip
+
+
+def test_faces_of_questions_hold_picture_and_words() -> None:
+    subject = ex.load("scene-vqa").subject
+    some = subject.split("tune").take(slice(0, 2))
+    faces = faces_of(subject, some)
+    assert [face.words for face in faces] == [sentence(words) for words in subject.words(some.inputs)]
+    assert all(face.picture.startswith("data:image/png") and face.truth in ("no", "yes") for face in faces)
 
 
 def test_a_wrong_answer_names_the_truth() -> None:

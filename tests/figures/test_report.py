@@ -67,3 +67,14 @@ def test_the_headline_has_the_metric_with_its_unit_the_size_and_the_sparsity(var
     assert line.startswith(f"Accuracy {100 * report.quality.value:.1f} % (dense ")
     assert f"{report.size.bytes / 1000:.1f} kB" in line
     assert headline(replace(report, dense=None)).startswith("Accuracy")
+
+
+def test_a_model_with_several_heads_shows_each_beside_the_dense_one() -> None:
+    variant = load("digits-cbam").compress(Prune(sparsity=0.5))
+    report = variant.report()
+    html = report_page(variant.workbench.name, variant.plan, report, variant.storage)
+    assert report.dense is not None
+    for name, value in report.quality.by_head.items():
+        beside = f"{name} {100 * value:.1f} %, dense {100 * report.dense.quality.by_head[name]:.1f} %"
+        assert beside in html and beside in report._repr_mimebundle_()["text/html"]
+        assert f"Accuracy, {name}" in html

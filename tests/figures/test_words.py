@@ -116,6 +116,15 @@ def test_names_of_metrics() -> None:
     assert not words.higher_is_better("perplexity")
 
 
+def test_the_accuracy_of_a_head_is_a_share_with_the_name_of_the_head() -> None:
+    assert words.metric_label("accuracy_loop") == "Accuracy, loop"
+    assert words.metric_text("accuracy_loop", 0.9731) == "97.3 %"
+    assert words.change_text("accuracy_loop", -0.021) == "−2.1 points"
+    assert words.heads_words({"digit": 0.983, "loop": 1.0}) == ["digit 98.3 %", "loop 100.0 %"]
+    assert words.heads_words({"digit": 0.983}, {"digit": 0.99}) == ["digit 98.3 %, dense 99.0 %"]
+    assert words.heads_words({}, {}) == []
+
+
 def test_counts_agree_with_their_noun() -> None:
     assert words.counted(1, "mistake") == "1 mistake"
     assert words.counted(2100, "matrix", "matrices") == "2,100 matrices"

@@ -12,6 +12,7 @@ from torch import nn
 
 import explorer as ex
 from explorer.errors import ExplorerError
+from explorer.figures.words import size_text
 from explorer.knobs import NEW_STEPS
 from explorer.notebook import jupyter
 from explorer.notebook.panel import LivePanel
@@ -222,3 +223,14 @@ def test_numbers_that_may_be_left_out_can_be_emptied() -> None:
     knob.value = ""
     assert panel.recipe == Recipe([Quantize(bits=4)])
     panel.close()
+
+
+def test_the_smallest_file_is_measured_when_asked(panel: LivePanel) -> None:
+    panel.controls[0].knobs["sparsity"].value = 0.5
+    variant, told = panel.variant, panel._places.smallest
+    assert "smallest" not in told.value
+    panel.squeeze()
+    soon(lambda: "smallest file" in told.value and "≈" not in told.value)
+    assert size_text(variant.bytes_smallest()) in told.value
+    panel.controls[0].knobs["sparsity"].value = 0.6
+    assert "smallest" not in told.value  # it was the file of another recipe

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from explorer import ExplorerError
 from explorer.compression.coding import quantise, share_values
-from explorer.recovery.holds import CodebookHold, FactorsHold, Frozen, Hold, PlainHold, QuantisedHold, all_kept, hold
+from explorer.recovery.holds import CodebookHold, FactorsHold, Frozen, Hold, PlainHold, QuantisedHold, hold
 from explorer.weights.coded import Codebook, Quantised
 from explorer.weights.forms import Dense, Factors, Form, Zeros, zeros_of
 
@@ -174,10 +174,6 @@ def test_what_is_frozen_has_nothing_to_move() -> None:
     held = Frozen(form)
     assert held.leaves == [] and held.form() is form and torch.equal(held.weight(), form.decode())
     assert list(held.plain()) == [] and isinstance(form, Codebook)
-
-
-def test_nothing_removed_yet() -> None:
-    assert all_kept(Dense(weights())).mask.all()
 
 
 def test_a_form_that_cannot_be_trained_says_so() -> None:

@@ -11,6 +11,7 @@ from sklearn import metrics
 from torch import Tensor
 
 import explorer as ex
+from explorer.subjects.examples import tensors_in
 from explorer.subjects.samples import sample_cards, sample_folder, sample_module
 from explorer.subjects.subject import PRIMARY
 
@@ -18,9 +19,10 @@ NAMES = list(sample_cards())
 EACH = [pytest.param(name, marks=pytest.mark.xdist_group(f"sample {name}")) for name in NAMES]
 """Every sample, in one process each: what is measured once is kept."""
 LEAST = {"digits-vit": 0.98, "scene-digits": 0.95, "negation-text": 0.95, "cancer-tab": 0.95, "digits-lenet": 0.98}
+LEAST |= {"scene-vqa": 0.9, "digits-cbam": 0.97, "digits-cnn": 0.98}
 """The accuracy on tune that a sample must have at least."""
 MOST_PARAMETERS = {"story-lm": 1_000_000}
-LEAST_EXAMPLES = {"scene-digits": (4000, 4000), "negation-text": (2000, 1)}
+LEAST_EXAMPLES = {"scene-digits": (4000, 4000), "scene-vqa": (4000, 4000), "negation-text": (2000, 1)}
 """How many tune and test examples there must be at least."""
 
 
@@ -33,13 +35,22 @@ def _bench(name: str) -> ex.Workbench:
 def _outputs(name: str) -> Tensor:
     """What the plain model gives for the tune split, without any of our engines."""
     subject = _bench(name).subject
-    inputs = subject.split("tune").inputs
+    tune = subject.split("tune")
+    parts = [tune.take(rows).inputs for rows in torch.arange(len(tune)).split(subject.batch_size)]
     with torch.no_grad():
-        return torch.cat([subject.model(part) for part in inputs.split(subject.batch_size)])
+        return torch.cat(
+            [_one(subject.model(**part) if isinstance(part, dict) else subject.model(part)) for part in parts]
+        )
+
+
+def _one(outputs: Any) -> Tensor:
+    """The outputs of several heads side by side, as the card keeps them; else as they are."""
+    return torch.cat(list(outputs.values()), dim=1) if isinstance(outputs, dict) else outputs
 
 
 def test_the_promised_samples_are_there() -> None:
     assert NAMES[:6] == ["digits-vit", "scene-digits", "negation-text", "story-lm", "cancer-tab", "digits-lenet"]
+    assert NAMES[6:8] == ["digits-cbam", "digits-cnn"]
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -80,7 +91,8 @@ def test_splits_are_as_the_card_says(name: str) -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_no_tune_example_is_in_test(name: str) -> None:
     data = sample_module(name, "data")
-    tune, test = ({row.numpy().tobytes() for row in data.load(split).inputs} for split in ("tune", "test"))
+    first = (tensors_in(data.load(split).inputs)[0] for split in ("tune", "test"))
+    tune, test = ({row.numpy().tobytes() for row in inputs} for inputs in first)
     assert not tune & test
 
 
@@ -88,9 +100,17 @@ def _measured(name: str, outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """The card's metrics by scikit-learn or by hand."""
     if sample_cards()[name].task == "classification":
         return {"accuracy": float(metrics.accuracy_score(targets, outputs.argmax(1)))}
+    if sample_cards()[name].task == "multi-task":
+        heads = sample_cards()[name].heads
+        parts = outputs.split([len(head.classes) for head in heads], dim=1)
+        right = torch.stack([part.argmax(1) for part in parts], dim=1) == targets
+        each = {f"accuracy_{head.name}": float(right[:, at].double().mean()) for at, head in enumerate(heads)}
+        return {"accuracy": float(right.all(dim=1).double().mean()), **each}
     counted = targets != -100
     logs = outputs.double().log_softmax(2).gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2)
-    return {
+    whole = ((outputs.argmax(2) == targets) | ~counted).all(1).double().mean()
+    exact = {"exact_match": float(whole)} if sample_cards()[name].task == "sequence" else {}
+    return exact | {
         "perplexity": float((-logs[counted].mean()).exp()),
         "token_accuracy": float((outputs.argmax(2) == targets)[counted].double().mean()),
     }
@@ -170,10 +190,18 @@ def test_inputs_can_be_shown(name: str) -> None:
     bench = _bench(name)
     subject = bench.subject
     some = subject.split("tune").take(torch.tensor(subject.strip))
-    if subject.input == "image":
+    if subject.input in ("image", "image+text"):
         picture = subject.picture(some.inputs)
         assert len(picture) == len(subject.strip) and picture.min() >= 0 and picture.max() <= 1
         assert all(isinstance(side, int) for side in sample_module(name, "data").GRID)
+    elif subject.input == "sequence":
+        texts = ["".join(signs) for signs in subject.words(some.inputs)]
+        assert torch.equal(subject.prepare(texts), some.inputs)
+        assert [subject.target_label(target) for target in some.targets] == subject.written(some.targets)
+    if subject.input == "image+text":
+        asked = [" ".join(words) for words in subject.words(some.inputs)]
+        again = subject.prepare(list(zip(1 - subject.picture(some.inputs), asked, strict=True)))
+        torch.testing.assert_close(again, some.inputs)
     elif subject.input in ("text", "story"):
         words = subject.words(some.inputs)
         assert len(words) == len(subject.strip) and all(len(text) > 1 for text in words)

@@ -8,6 +8,7 @@ import pytest
 
 from explorer.errors import ExplorerError
 from explorer.subjects.cards import read_card, refresh_card
+from explorer.subjects.heads import Head
 
 CARD = '''name = "toy"
 title = "A toy"   # a remark
@@ -73,3 +74,20 @@ def test_other_files_are_refused_with_their_place(path: Path, text: str, says: s
     assert str(path) in str(caught.value)
     with pytest.raises(ExplorerError, match="cannot be read"):
         read_card(path.parent / "no.toml")
+
+
+def test_heads_and_gates_are_read_and_stay_when_measured_tables_come(path: Path) -> None:
+    heads = 'heads = [{name = "digit", classes = ["0", "1"]}, {name = "loop", classes = ["no", "yes"], weight = 0.3}]'
+    path.write_text(CARD.replace('classes = ["a", "b"]\n', f'{heads}\ngates = ["*.channel", "*.spatial"]\n'))
+    for _ in range(2):
+        card = read_card(path)
+        assert card.heads == (Head("digit", ("0", "1")), Head("loop", ("no", "yes"), 0.3))
+        assert card.gates == ("*.channel", "*.spatial") and card.classes == ()
+        refresh_card(path, metrics={"accuracy": 0.95})
+    assert read_card(path).metrics == {"accuracy": 0.95}
+
+
+def test_heads_that_can_be_none_are_told_with_the_place_of_the_card(path: Path) -> None:
+    path.write_text(CARD.replace('classes = ["a", "b"]', 'heads = [{name = "digit"}]'))
+    with pytest.raises(ExplorerError, match="card.toml, heads=: .* is no head"):
+        read_card(path)

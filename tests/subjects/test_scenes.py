@@ -69,6 +69,28 @@ def test_the_rationale_covers_the_ink_of_the_framed_digit_and_lies_within_its_pi
         assert 2 <= marks.sum() <= 9
 
 
+def test_every_digit_is_told_and_lies_where_it_is_said_to(scenes: Scenes) -> None:
+    images, labels = bundled_digits()
+    there = scenes.labels >= 0
+    assert torch.equal(there.sum(dim=1), scenes.digits)
+    assert torch.equal(there, scenes.inked.any(dim=2))
+    assert (there.int().diff(dim=1) <= 0).all()  # those that are missing come last
+    for scene, told, places in zip(scenes.images, scenes.labels.tolist(), scenes.places.tolist(), strict=True):
+        for label, (row, column) in zip(told, places, strict=True):
+            cut = scene[0, row : row + DIGIT, column : column + DIGIT]
+            nearest = (images - cut).square().sum(dim=(1, 2)).argmin()
+            assert label in (-1, labels[nearest])
+
+
+def test_the_ink_of_two_digits_is_told_apart(scenes: Scenes) -> None:
+    """The patches of each digit lie within its own pixels, rounded outwards to patches."""
+    line = torch.arange(8)
+    first, last = scenes.places // 4, (scenes.places + DIGIT - 1) // 4  # (B, 4, 2)
+    inside = (line >= first[..., None]) & (line <= last[..., None])  # (B, 4, 2, 8)
+    square = inside[:, :, 0, :, None] & inside[:, :, 1, None, :]
+    assert not (scenes.inked.view(-1, 4, 8, 8) & ~square).any()
+
+
 def test_exactly_one_digit_is_framed_and_there_are_as_many_as_told(scenes: Scenes) -> None:
     """A full frame is a ring of 44 dark pixels; the digits are counted by their dense ink."""
     dark = (scenes.images[:, 0] > 0.8).float()

@@ -223,3 +223,23 @@ def test_the_python_lines_and_the_yaml_are_the_recipe() -> None:
     python = next(block.value for block in app.code if "ex.load" in block.value)
     assert 'ex.load("digits-vit")' in python and "ex.LowRank(rank=16)" in python and "ex.Prune(sparsity=0.5)" in python
     assert any("recipe=low-rank" in block.value for block in app.code)
+
+
+def test_a_model_with_several_heads_shows_the_accuracy_of_each_beside_the_dense_one() -> None:
+    app = opened(model="digits-cbam", recipe="prune,sparsity=0.6")
+    found = session(app)
+    found.dense.wait(SECONDS)
+    found.job.wait(SECONDS)
+    app.run()
+    shown = words(app)
+    assert found.dense.quality is not None and found.job.quality is not None
+    for name, value in found.job.quality.by_head.items():
+        assert f"{name} {100 * value:.1f} %, dense {100 * found.dense.quality.by_head[name]:.1f} %" in shown
+    assert " · no loop<span>" in shown and "could not be drawn" not in shown
+    fields = [field.key for field in app.number_input if "gate-" in str(field.key)]
+    assert any("min_agreement" in str(name) for name in fields)
+    assert not any("max_class_loss" in str(name) for name in fields)
+    app.button(key="see-all").click().run()
+    assert "loop → " in words(app) and not app.exception
+    app.switch_page(str(shipped("pages") / "model.py")).run()
+    assert "digit (10 classes) · loop (2 classes)" in words(app) and "Accuracy, loop" in words(app)

@@ -14,10 +14,12 @@ from explorer.recipe import Prune, Recipe
 from explorer.web import chart, markup
 from explorer.web.answers_view import answers_html, marked
 from explorer.web.history import visited
-from explorer.web.looks import Views, sentence
+from explorer.web.looks import Views, faces_of, sentence
 from explorer.web.matrix_picture import matrix_html
+from explorer.web.model_view import examples_html
 from explorer.web.results import bars_html, bytes_html
 from explorer.web.state import Session, changes_nothing
+from explorer.web.workbenches import workbench
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_words_of_data_are_escaped() -> None:
     evil = "<script>alert(1)</script>"
     look = Views("table", [f"<td>{escape(evil)}</td>"], [evil], (evil,))
     answers = [Answer(0, evil, 0.9, False)]
-    for kind in ("table", "image", "text"):
+    for kind in ("table", "image", "text", "image+text"):
         page = answers_html(Views(kind, look.faces, look.truths, look.header), answers, [Answer(0, "other")])
         assert "<script>" not in page
     assert "<script>" not in marked([evil], ["other"])
@@ -71,6 +73,26 @@ def test_answers_that_flipped_are_ringed_and_say_what_they_were() -> None:
     look = Views("image", ["data:,", "data:,"], ["9", "1"])
     page = answers_html(look, [Answer(0, "3", 0.5, False), Answer(1, "1", 0.9, True)], [Answer(0, "9"), Answer(1, "1")])
     assert page.count("flipped") == 1 and "was 9" in page
+
+
+def test_a_question_stands_under_its_picture_with_the_share_of_the_answer() -> None:
+    look = Views("image+text", ["data:,", "data:,"], ["yes", "no"], captions=("is it &lt;a&gt;?", "is it b?"))
+    dense = [Answer(0, "yes", 0.9, True, "P(yes) 0.90"), Answer(1, "no", 0.8, True, "P(yes) 0.20")]
+    now = [Answer(0, "no", 0.7, False, "P(yes) 0.30"), Answer(1, "no", 0.6, True, "P(yes) 0.40")]
+    page = answers_html(look, now, dense)
+    assert page.count("flipped") == 1 and "was yes" in page
+    assert page.count('class="question"') == 2 and "is it &lt;a&gt;?" in page
+    assert "70 %" in page and "60 %" in page and "P(yes)" not in page
+    assert answers_html(look, (), ()).count("<img") == 2
+
+
+def test_questions_are_shown_wherever_examples_are() -> None:
+    subject = workbench("scene-vqa").subject
+    look = faces_of(subject, [0, 3])
+    assert look.kind == "image+text" and len(look.faces) == len(look.captions) == 2
+    assert look.captions[1] == sentence(subject.words(subject.split("tune").take(slice(3, 4)).inputs)[0])
+    page = examples_html(look)
+    assert all(f">{caption}</div>" in page for caption in look.captions) and page.count("<img") == 2
 
 
 def test_only_the_words_that_differ_are_marked() -> None:
@@ -105,3 +127,18 @@ def test_history_has_one_dot_for_each_result(session: Session) -> None:
     session.job.wait(60)
     dots = visited(session)
     assert len(dots) == 2 and dots[1].current and dots[1].value is not None
+
+
+TWO_HEADS = Answer(0, "8 · <loop>", right=True, detail="> 99 % · 63 %")
+ONE_BROKEN = Answer(0, "8 · none", right=False, detail="97 % · 51 %")
+
+
+def test_answers_of_several_heads_have_room_and_all_their_probabilities() -> None:
+    look = Views("image", ["data:,"], ["8 · <loop>"], wide=True)
+    strip = answers_html(look, [TWO_HEADS], [TWO_HEADS])
+    assert '<div class="ce-strip wide">' in strip and "8 · &lt;loop&gt;<span>&gt; 99 % · 63 %</span>" in strip
+    assert "was 8 · &lt;loop&gt;" in answers_html(look, [ONE_BROKEN], [TWO_HEADS])
+    line = answers_html(Views("text", ["words"], ["8 · <loop>"]), [TWO_HEADS], [TWO_HEADS])
+    assert "<b>8 · &lt;loop&gt;</b> &gt; 99 % · 63 %" in line
+    table = answers_html(Views("table", ["<td>1</td>"], ["8 · <loop>"], ("a",)), [ONE_BROKEN], [TWO_HEADS])
+    assert "<td>97 % · 51 %</td>" in table

@@ -1,0 +1,199 @@
+"""The Attention page as a script: examples, heads, edits, and what cannot be shown."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from explorer.errors import ExplorerError
+from explorer.recipe import Recipe
+from explorer.steps import EditAttention
+from explorer.web import attention_heads, look
+from explorer.web.attention_example import ink_of
+from explorer.web.attention_heads import grid_data, places_data
+from explorer.web.look import Look, look_of, looked, offered
+from explorer.web.state import Session
+from tests.web.test_pages import key, opened, session, words
+
+LAYER = "encoder.layers.1.self_attn"
+SENTENCE = "the lead is superb but the movie is never superb"
+
+
+ATTENDING = (
+    "digits-vit", "scene-digits", "negation-text", "story-lm", "cancer-tab", "digits-cbam", "dates-seq2seq",
+    "scene-vqa",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sample", ATTENDING)
+def test_the_page_draws_for_every_sample_that_attends(sample: str) -> None:
+    app = opened("attention", model=sample)
+    assert "could not be drawn" not in words(app)
+    assert "What attention does and does not explain" in words(app)
+    found = looked(session(app))
+    assert found.variant.layers == session(app).bench.attention_sites.names and found.before
+
+
+def test_a_model_without_attention_says_so_and_offers_others() -> None:
+    app = opened("attention", model="digits-lenet")
+    assert "No attention here" in words(app)
+    app.button(key="go-negation-text").click().run()
+    assert session(app).sample == "negation-text" and "All heads" in words(app)
+
+
+def test_a_typed_sentence_turns_over_when_the_head_for_not_goes() -> None:
+    app = opened("attention", model="negation-text")
+    app.text_input(key=key(app, "look-typed")).set_value(SENTENCE).run()
+    before = looked(session(app)).after[0].answers[0]
+    assert before[0] == "negative" and before[1] is not None and before[1] > 0.95
+    look_of(session(app)).layer, look_of(session(app)).head = LAYER, 0
+    app.run()
+    app.button(key="head-off").click().run()
+    assert session(app).recipe == Recipe([EditAttention(edit="off", own_heads={LAYER: (0,)})])
+    assert looked(session(app)).after[0].answers[0][0] == "positive"
+    session(app).job.wait(60)
+    app.run()
+    assert "flipped" in words(app) and "Whom it hits" in words(app)
+
+
+def test_heads_that_are_switched_off_gather_in_one_step_and_come_back_one_by_one() -> None:
+    app = opened("attention", model="negation-text")
+    for head in (0, 1):
+        look_of(session(app)).layer, look_of(session(app)).head = LAYER, head
+        app.run()
+        app.button(key="head-off").click().run()
+    assert session(app).recipe == Recipe([EditAttention(edit="off", own_heads={LAYER: (0, 1)})])
+    app.button(key="head-on").click().run()
+    assert session(app).recipe == Recipe([EditAttention(edit="off", own_heads={LAYER: (0,)})])
+    app.button(key="undo").click().run()
+    assert session(app).recipe[0] == EditAttention(edit="off", own_heads={LAYER: (0, 1)})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("   ", "empty"), (" ".join(["good"] * 40), "more than the 24"), ("the zorp is good", "unknown")]
+)
+def test_sentences_that_cannot_be_read_say_why(text: str, told: str) -> None:
+    app = opened("attention", model="negation-text")
+    app.text_input(key=key(app, "look-typed")).set_value(text).run()
+    assert told in (session(app).message or "") + words(app)
+    assert "could not be drawn" not in words(app) and not app.exception
+
+
+def test_an_edit_of_all_heads_is_added_turned_and_removed() -> None:
+    app = opened("attention", model="digits-vit")
+    app.button(key="add-edit-top-k").click().run()
+    (step,) = session(app).recipe
+    assert step == EditAttention(edit="top-k", k=3)
+    number = session(app).trail.now.ids[0]
+    app.number_input(key=key(app, f"k-{number}")).set_value(1).run()
+    assert session(app).recipe == Recipe([EditAttention(edit="top-k", k=1)])
+    app.selectbox(key=key(app, f"edit-{number}")).set_value("uniform").run()
+    assert session(app).recipe == Recipe([EditAttention(edit="uniform")])
+    app.button(key=f"remove-{number}").click().run()
+    assert len(session(app).recipe) == 0
+
+
+def test_examples_are_offered_by_class_and_by_what_went_wrong() -> None:
+    app = opened("attention", model="digits-vit", recipe="prune,sparsity=0.8")
+    here = session(app)
+    here.job.wait(60), here.dense.wait(60)
+    quality, targets = here.job.quality, here.bench.subject.split("tune").targets
+    assert quality is not None and quality.correct is not None
+    assert offered(here, "class 8") == (targets == 8).nonzero().flatten().tolist()
+    assert len(offered(here, "wrong")) == quality.mistakes
+    assert set(offered(here, "flipped")) >= set(offered(here, "wrong")) - set(_dense_mistakes(here))
+    app.selectbox(key=key(app, "look-among")).set_value("wrong").run()
+    assert look_of(here).index in offered(here, "wrong")
+    before = look_of(here).index
+    app.button(key="look-step-1").click().run()
+    assert look_of(here).index != before and look_of(here).index in offered(here, "wrong")
+
+
+def _dense_mistakes(here: Session) -> Any:
+    quality = here.dense.quality
+    assert quality is not None and quality.correct is not None
+    return quality.indices[~quality.correct].tolist()
+
+
+def test_the_grid_says_what_each_head_gives_to_the_chosen_place() -> None:
+    app = opened("attention", model="negation-text")
+    here = session(app)
+    found = looked(here)
+    chosen = look_of(here)
+    assert chosen.place is not None  # the first word of the known evidence
+    data = grid_data(here, chosen, found, "to")
+    weights = found.variant[LAYER].weights[0]
+    valid = found.variant[LAYER].valid_queries[0]
+    cell = data["rows"][1]["cells"][0]
+    assert cell["number"] == f"{float(weights[0][valid][:, chosen.place].mean()):.2f}"
+    assert cell["image"].startswith("data:image/png;base64,")
+
+
+def test_dense_and_variant_share_a_scale_and_their_difference_is_theirs() -> None:
+    app = opened("attention", model="negation-text", recipe="prune,sparsity=0.5")
+    here = session(app)
+    data = places_data(here, look_of(here), looked(here), same=False)
+    dense, variant, difference = data["panels"]
+    assert dense["note"] == variant["note"] and difference["signed"]
+    numbers = [[float(value) for value in panel["values"]] for panel in (dense, variant, difference)]
+    assert np.allclose(np.subtract(numbers[1], numbers[0]), numbers[2], atol=2e-3)
+    assert max(max(dense["shades"]), max(variant["shades"])) == pytest.approx(1.0)
+
+
+def test_rollout_starts_from_the_class_token() -> None:
+    app = opened("attention", model="digits-vit")
+    here = session(app)
+    chosen = look_of(here)
+    found = looked(here)
+    chosen.way = "rollout"
+    axis, values = look.on_input(chosen, found.variant)
+    assert axis.first == 1 and torch.allclose(values, found.variant.flow_to(0)[0])
+    assert "class token" in look.from_words(chosen, found.variant.found[0].queries)
+
+
+def test_a_picture_is_cut_out_and_turned_to_ink() -> None:
+    picture = np.full((60, 80), 255, dtype=np.uint8)
+    picture[20:50, 40:44] = 0
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    file.seek(0)
+    ink = ink_of(file, (8, 8))
+    assert ink.shape == (8, 8) and float(ink[:, 3:5].mean()) > 0.4 and float(ink[:, 0].max()) == 0.0
+    file.seek(0)
+    inverted = io.BytesIO()
+    Image.fromarray(255 - picture).save(inverted, "PNG")
+    inverted.seek(0)
+    assert torch.allclose(ink_of(inverted, (8, 8)), ink, atol=0.01)
+
+
+@pytest.mark.parametrize("content", [b"no picture", b""])
+def test_a_file_that_is_no_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(ExplorerError, match="no picture"):
+        ink_of(io.BytesIO(content), (8, 8))
+
+
+def test_an_empty_picture_is_refused() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((20, 20), 255, dtype=np.uint8)).save(file, "PNG")
+    file.seek(0)
+    with pytest.raises(ExplorerError, match="nothing drawn"):
+        ink_of(file, (8, 8))
+
+
+def test_small_maps_show_the_largest_weight_of_a_block() -> None:
+    app = opened("attention", model="scene-digits")
+    found = looked(session(app))
+    layer = found.variant.found[0]
+    rows = layer.weights[0, 0]
+    small = attention_heads._thumb(layer, rows)
+    assert max(small.shape) <= attention_heads.THUMBNAIL and small.max() == pytest.approx(1.0)
+    assert small[0, 0] == pytest.approx(float(rows[:2, :2].max() / rows.max()), abs=1e-6)
+
+
+def test_a_new_look_has_chosen_nothing() -> None:
+    assert Look().place is None and Look().way == "head"
