@@ -11,6 +11,7 @@ from explorer.attention.maps import AttentionMaps
 from explorer.compression import criteria as _criteria  # noqa: F401  (fills its registry)
 from explorer.compression import lowrank as _lowrank  # noqa: F401  (fills its registry)
 from explorer.compression import patterns as _patterns  # noqa: F401  (fills its registry)
+from explorer.drift import AttentionDrift, attention_drift
 from explorer.errors import ExplorerError
 from explorer.gates import Checks, check
 from explorer.limits import Limits
@@ -38,6 +39,7 @@ __all__ = [
     "Quantize",
     "GradualPrune",
     "Codebook",
+    "AttentionDrift",
     "AttentionMaps",
     "Checks",
     "EditAttention",
@@ -53,6 +55,7 @@ __all__ = [
     "Variant",
     "Workbench",
     "__version__",
+    "attention_drift",
     "check",
     "load",
     "samples",

@@ -23,6 +23,7 @@ from explorer.compression.order import ScoreIndex
 from explorer.compression.plan import Plan, answers_matrices, resolve
 from explorer.compression.pruning import without_biases
 from explorer.curves import own_field, positions, turner
+from explorer.drift_bounds import Bounds
 from explorer.errors import ExplorerError
 from explorer.evaluation.pool import Pool
 from explorer.evaluation.quality import Quality
@@ -91,6 +92,7 @@ class Workbench(Shown):
         self._jobs: dict[tuple[int, str], Job] = {}
         self._curves: dict[Any, CurveJob] = {}
         self._scans = Scans(self, POOL, self._unkept)
+        self.drift_bounds = Bounds(self)
         self._tried: set[str] = set()
         self.tests_opened = 0
         empty = Recipe()

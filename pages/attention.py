@@ -1,7 +1,16 @@
 """Attention: what the model looks at, before and after; edit heads and watch the numbers."""
 
+import streamlit as st
+
+from explorer.web.attention_guides import drift, gains, heads_table
 from explorer.web.attention_page import look, note, numbers
 
 numbers()
 look()
+left, right = st.columns([1, 1.2], gap="small")
+with left:
+    drift()
+    gains()
+with right:
+    heads_table()
 note()

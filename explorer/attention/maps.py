@@ -150,10 +150,11 @@ class AttentionMaps(Shown):
         chain = self.stream(layers)
         if not gradients:
             return flow.rollout([layer.weights for layer in chain])
-        missing = [layer.name for layer in chain if layer.gradients is None]
-        if missing:
-            raise ExplorerError("there are no gradients", where=missing[0], instead="give target= to v.attention")
-        return flow.gradient_rollout([layer.weights for layer in chain], [layer.gradients for layer in chain])  # type: ignore[misc]
+        slopes = [layer.gradients for layer in chain if layer.gradients is not None]
+        if len(slopes) < len(chain):
+            missing = next(layer.name for layer in chain if layer.gradients is None)
+            raise ExplorerError("there are no gradients", where=missing, instead="give target= to v.attention")
+        return flow.gradient_rollout([layer.weights for layer in chain], slopes)
 
     def flow_to(self, position: int = 0, layers: Sequence[str] | None = None, gradients: bool = False) -> Tensor:
         """`[batch, positions]`: where the content of one position (a class token, a word) came from, by rollout."""

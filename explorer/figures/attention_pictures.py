@@ -12,8 +12,8 @@ import numpy as np
 from explorer.figures.palette import Palette
 
 STEPS = 254
-"""Levels of a weight in a picture; the last two of the 256 colours are the ground and a head that is not there."""
-GROUND, GONE = 254, 255
+"""Levels of a weight in a picture; the last two of the 256 colours are the gaps and a head that is not there."""
+GAP, GONE = 254, 255
 
 
 def shrunk(maps: np.ndarray, side: int) -> np.ndarray:
@@ -47,12 +47,12 @@ def enlarged(cells: np.ndarray, down: int, across: int) -> np.ndarray:
 
 
 def colour_table(colours: Palette) -> np.ndarray:
-    """`[256, 3]` uint8: the scale of weights, the ground, and the colour of what is gone."""
+    """`[256, 3]` uint8: the scale of weights, the gaps, and the colour of what is gone."""
     stops = [at for at, _ in colours.weights]
     channels = np.array([_channels(colour) for _, colour in colours.weights], dtype=np.float64)
     along = np.linspace(0.0, 1.0, STEPS)
     scale = np.stack([np.interp(along, stops, channels[:, channel]) for channel in range(3)], axis=1)
-    ends = [_channels(colours.ground), _channels(colours.removed)]
+    ends = [_channels(colours.grid), _channels(colours.removed)]
     return np.rint(np.concatenate([scale, np.array(ends, dtype=np.float64)])).astype(np.uint8)
 
 

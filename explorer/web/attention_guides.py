@@ -109,7 +109,7 @@ def drift_data(found: AttentionDrift) -> tuple[dict[str, Any], list[tuple[str, i
     place = found.place()
     most = max(len(moved) for moved in found.change.values())
     for name, moved in found.change.items():
-        cells: list[dict[str, Any] | None] = []
+        cells: list[dict[str, Any]] = []
         flags = found.flags.get(name, ("",) * len(moved))
         for head, value in enumerate(moved.tolist()):
             low, high = float(found.floor[name][head]), float(found.ceiling[name][head])
@@ -123,9 +123,7 @@ def drift_data(found: AttentionDrift) -> tuple[dict[str, Any], list[tuple[str, i
             places.append((name, head))
         floors = float(found.floor[name].nanmean()), float(found.ceiling[name].nanmean())
         bounds = f"{floors[0]:.2g} … {floors[1]:.2g}"
-        rows.append({"name": name, "title": name, "bears": bounds, "cells": cells + [None] * (most - len(cells))})
-    for row in rows:
-        row["cells"] = [cell or {"text": "", "title": "", "depth": 0.0, "place": -1} for cell in row["cells"]]  # type: ignore[attr-defined]
+        rows.append({"name": name, "title": name, "bears": bounds, "cells": cells})
     return {"columns": ["layer", "floor … ceiling", *(f"head {at}" for at in range(most))], "rows": rows}, places
 
 

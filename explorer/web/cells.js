@@ -18,7 +18,6 @@ export default function (component) {
     add("td", { class: "bears" }, line, row.bears);
     for (const cell of row.cells) {
       const place = add("td", {}, line);
-      if (cell && cell.place < 0) continue;
       if (!cell) { add("span", { class: "waiting" }, place, "·"); continue; }
       const button = add("button", { type: "button", title: cell.title, "aria-label": cell.title, "data-place": cell.place }, place, cell.text);
       const side = cell.depth < 0 ? "less" : "more";

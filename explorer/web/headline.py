@@ -30,7 +30,14 @@ from explorer.weights.foretold import SmallestSize
 
 LONG = 2.0
 """Seconds after which a running evaluation can be stopped."""
-UNIT = {"image": "image", "text": "sentence", "image+text": "question", "sequence": "text", "table": "row", "story": "story"}
+UNIT = {
+    "image": "image",
+    "text": "sentence",
+    "image+text": "question",
+    "sequence": "text",
+    "table": "row",
+    "story": "story",
+}
 """What one example is called, by the kind of input."""
 
 
@@ -74,7 +81,9 @@ def numbers(session: Session) -> None:
                 st.button("stop", key="stop-job", on_click=act, args=(stop,), help=help, type="tertiary")
             if name == "size" and _smallest(session) is None and not changes_nothing(session.recipe):
                 help = "Measures the file of save(smallest=True): what is changed, entropy-coded on top."
-                st.button("entropy-coded", key="smallest", on_click=act, args=(squeeze,), help=help, type="tertiary")
+                st.button(
+                    "measure the smallest", key="smallest", on_click=act, args=(squeeze,), help=help, type="tertiary"
+                )
     with columns[4], st.container(key="card-speed"):
         speed_card(session, variant)
     if job.error is not None:
@@ -184,9 +193,10 @@ def _smallest_line(job: SmallestSize | None, bytes_dense: int) -> list[str]:
     known = job.estimate if job.bytes is None else job.bytes
     if known is None:
         return ['<span class="ce-old">entropy-coding</span>']
-    about, ratio = "≈ " if job.bytes is None else "", ratio_text(bytes_dense / known)
+    about = "≈ " if job.bytes is None else ""
     words = "an estimate from a part of the weights; it is being measured" if about else "measured, to the byte"
-    return [f'<span title="entropy-coded: {words}">smallest {about}{size_text(known)} · {escape(ratio)}</span>']
+    words = f"What is changed, entropy-coded on top: {ratio_text(bytes_dense / known)} in size, {words}"
+    return [f'<span class="ce-nowrap" title="{escape(words)}">smallest {about}{size_text(known)}</span>']
 
 
 def sparsity_card(size: Any, of: str) -> str:

@@ -45,7 +45,7 @@ def scan() -> None:
     session = current()
     trail = session.trail
     with st.container(key="card-scan"):
-        st.html(markup.title("Which layers give?", "one at a time, the rest untouched; darker is more lost"))
+        st.html(markup.title("Which layers give?", "one at a time, the rest untouched; stronger colour is more lost"))
         columns = st.columns([1.5, 1, 1.2, 0.8], vertical_alignment="bottom")
         with columns[0]:
             _choice("scan-kind", "Step", list(KINDS), lambda kind: STEPS[kind].label, "What is done to each layer.")
@@ -221,17 +221,17 @@ def allocation() -> None:
     running = trail.allocation is not None and not trail.allocation.finished
     with st.container(key="card-allocation"):
         st.html(markup.title("The smallest model within a loss", "each layer gets the amount that it bears"))
-        columns = st.columns([1.5, 1, 1.2, 0.8], vertical_alignment="bottom")
+        columns = st.columns([1.5, 2.27, 0.8], vertical_alignment="bottom")  # ends align with those above
         with columns[0]:
             key = session.control("allowed", trail.scan_wishes.get("allowed", 1.0))
             help = "How much of the headline metric may be lost against dense on the tune split, in points."
             st.number_input("Loss allowed, points", 0.0, 100.0, step=0.5, format="%.4g", key=key, on_change=act,
                             args=(choose, "allowed"), help=help)  # fmt: skip
-        with columns[2]:
+        with columns[1]:
             help = "Where the search starts. This recipe: its steps stay, and the step chosen above comes after them."
             told = {"dense": "the dense model", "recipe": "this recipe"}
             _choice("allocate-from", "Start from", list(told), lambda start: told[start], help)
-        with columns[3]:
+        with columns[2]:
             if running:
                 words = "Keep the best that was found so far."
                 st.button("Stop", key="allocate-stop", on_click=act, args=(stop_allocating,), width="stretch",

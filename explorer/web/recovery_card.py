@@ -70,7 +70,7 @@ def _offer(session: Session) -> None:
             help="Nothing is compressed yet, so there is nothing to recover." if nothing else _help(session),
         )
     with right:
-        st.html(f'<span class="ce-quiet">{escape(words)}</span>')
+        st.html(markup.quiet(words))
 
 
 def _about(seconds: float) -> str:
@@ -150,7 +150,8 @@ def _drawn(points: list[tuple[float, float]]) -> str:
         way = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
         line = f'<polyline points="{way}" fill="none" stroke="{EITHER.variant}" stroke-width="1.8"/>'
         line += f'<circle cx="{spots[-1][0]:.1f}" cy="{spots[-1][1]:.1f}" r="3.5" fill="{EITHER.variant}"/>'
-    drawing = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">{line}</svg>'
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMinYMid"'  # under its caption, also on wide screens
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{line}</svg>'
     return f"data:image/svg+xml;base64,{b64encode(drawing.encode()).decode()}"
 
 

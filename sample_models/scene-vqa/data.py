@@ -105,9 +105,10 @@ def training_scenes(size: int, draw: torch.Generator) -> Scenes:
 
 
 def training_batch(size: int, draw: torch.Generator) -> Examples:
-    """`size` questions as training meets them, each about a new scene of varied training digits; the rest as for `load`.
+    """`size` questions as training meets them, about new scenes of varied training digits; the rest as for `load`.
 
-    Inputs "image" `[size, 1, 32, 32]` and "question" `[size, 8]`, targets `[size]`. All random numbers come from `draw`.
+    Inputs "image" `[size, 1, 32, 32]` and "question" `[size, 8]`, targets `[size]`. All random numbers come from
+    `draw`.
     """
     return _examples(training_scenes(size, draw), draw)
 
@@ -165,7 +166,7 @@ def ask(scenes: Scenes, draw: torch.Generator) -> Questions:
 
 
 def _leftmost(scenes: Scenes) -> Tensor:
-    """Which digit `[B, 4]` lies clearly farther left than all others; none where no other is there, or it is unclear."""
+    """Which digit `[B, 4]` lies clearly farther left than all others; none where it is alone, or it is unclear."""
     columns = scenes.places[:, :, 1].masked_fill(scenes.labels < 0, 2 * SIDE)
     two = columns.topk(2, dim=1, largest=False).values
     clear = (two[:, 1] - two[:, 0] >= APART) & (scenes.digits > 1)

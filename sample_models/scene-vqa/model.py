@@ -1,4 +1,4 @@
-"""A small transformer that answers a question about a 32 x 32 scene of digits, by cross-attention from words to patches.
+"""A small transformer that answers a question about a scene of digits, by cross-attention from words to patches.
 
     image (B, 1, 32, 32)                          question (B, 8) word ids
       |  cut into 8 x 8 patches of 4 x 4 pixels     |
@@ -56,21 +56,23 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of words to patches: queries `q` from the words, keys and values packed in `kv` from the patches."""
+    """Attention of words to patches: queries `q` from the words, keys `k` and values `v` from the patches."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, words: Tensor, patches: Tensor) -> Tensor:
         """`words` `[B, T, width]`, `patches` `[B, N, width]` -> `[B, T, width]`."""
         batch, tokens, width = words.shape
-        q = self.q(words).view(batch, tokens, self.num_heads, -1).transpose(1, 2)  # (B, H, T, D)
-        kv = self.kv(patches).view(batch, patches.shape[1], 2, self.num_heads, -1)  # (B, N, 2, H, D)
-        k, v = kv.permute(2, 0, 3, 1, 4)  # each (B, H, N, D)
+        shape = (batch, -1, self.num_heads, width // self.num_heads)
+        q = self.q(words).view(shape).transpose(1, 2)  # (B, H, T, D)
+        k = self.k(patches).view(shape).transpose(1, 2)  # (B, H, N, D)
+        v = self.v(patches).view(shape).transpose(1, 2)  # (B, H, N, D)
         mixed = F.scaled_dot_product_attention(q, k, v)  # (B, H, T, D)
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))  # (B, T, H * D)
 

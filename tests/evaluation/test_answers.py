@@ -39,6 +39,19 @@ def test_numbers_sequences_and_scores() -> None:
     assert score.label == "-0.5"
 
 
+def _letters(ids: Tensor) -> list[str]:
+    """Ids as letters: 0 is a."""
+    return ["".join("abc"[place] for place in row) for row in ids.tolist()]
+
+
+def test_a_sequence_that_can_be_written_is_its_text() -> None:
+    logits = torch.eye(3)[torch.tensor([[0, 1], [2, 2]])] * 9
+    targets = torch.tensor([[0, 1], [2, 1]])
+    first, second = answers_of("sequence", logits, targets, [5, 9], [], write=_letters)
+    assert (first.index, first.label, first.right) == (5, "ab", True)
+    assert (second.index, second.label, second.right) == (9, "cc", False)
+
+
 def _counting(ids: Tensor) -> Tensor:
     """A model that always wants the next number."""
     return torch.nn.functional.one_hot((ids + 1) % 10, 10).float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import explorer as ex
-from explorer.figures.examples import Face, faces_of, flipped, sentence, strip_html
+from explorer.figures.examples import Face, faces_of, flipped, sentence, sign_runs, strip_html
 from explorer.figures.palette import EITHER
 from tests.figures.standins import Answer
 
@@ -59,6 +59,29 @@ def test_stories_stand_side_by_side_with_changed_words_marked() -> None:
     strip = strip_html(faces, [Answer("duck & cow .")], [Answer("duck & ball .")])
     assert "this variant" in strip and "dense" in strip
     assert strip.count("underline;") == 1 and ">cow</span>" in strip and "&amp;" in strip
+
+
+def test_signs_are_compared_place_by_place() -> None:
+    assert sign_runs("1994", "1994") == [("1994", False)]
+    assert sign_runs("2001-03", "1934-03") == [("2001", True), ("-03", False)]
+    assert sign_runs("abcd", "ab") == [("ab", False), ("cd", True)]
+    assert sign_runs("ab", "abcd") == [("ab", False)] and sign_runs("", "ab") == []
+
+
+def test_a_written_answer_marks_its_changed_signs_and_says_what_it_was() -> None:
+    faces = [Face("sequence", "1994-03-03", words="3 <b> 94")]
+    strip = strip_html(faces, [Answer("1994-03-08", right=False)], [Answer("1994-03-03")])
+    assert "3 &lt;b&gt; 94" in strip and "was 1994-03-03" in strip and "(wrong)" in strip
+    marked = f'<span style="border-bottom:2px solid {EITHER.warning}">'
+    assert f"1994-03-0{marked}8</span></b>" in strip
+    calm = strip_html(faces, [Answer("1994-03-03", right=True)], [Answer("1994-03-03")])
+    assert "1994-03-03</b>" in calm and "monospace" in calm and marked not in calm and "was" not in calm
+
+
+def test_faces_of_texts_with_written_answers() -> None:
+    subject = ex.load("dates-seq2seq").subject
+    (face,) = faces_of(subject, subject.split("tune").take(slice(5, 6)))
+    assert (face.kind, face.words, face.truth) == ("sequence", "march the 2nd, '15", "2015-03-02")
 
 
 def test_words_as_running_text() -> None:

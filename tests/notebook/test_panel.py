@@ -203,7 +203,7 @@ def test_without_data_to_learn_from_the_panel_says_so(panel: LivePanel) -> None:
 
 @pytest.mark.parametrize("kind", NEW_STEPS)
 def test_every_kind_of_step_has_its_knobs(kind: str) -> None:
-    panel = learning_panel()
+    panel = LivePanel(ex.load("digits-vit")) if kind == "edit-attention" else learning_panel()
     panel.set(Recipe([NEW_STEPS[kind]]))
     assert panel.wait(20) and not panel.message
     (controls,) = panel.controls

@@ -220,7 +220,7 @@ def test_it_can_be_compressed_recovered_saved_and_loaded(tmp_path: Any) -> None:
     v = wb.compress(ex.Prune(sparsity=0.7))
     broken = v.evaluate()
     assert broken.against(wb.dense.evaluate()).is_loss
-    recovered = v.recover(epochs=1)
+    recovered = v.recover(epochs=0.3, progress=False)
     assert recovered.evaluate().value > broken.value + 0.2
     assert recovered.size.sparsity >= v.size.sparsity - 1e-9
     recovered.save(tmp_path / "small")

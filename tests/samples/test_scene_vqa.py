@@ -1,4 +1,4 @@
-"""What is special about scene-vqa: balanced questions, answers that follow from the scene, and words that find patches."""
+"""What is special about scene-vqa: balanced questions, answers that follow from the scene, words that find patches."""
 
 from __future__ import annotations
 
@@ -240,6 +240,33 @@ def test_the_answer_rests_on_the_rationale_and_on_the_words(data: ModuleType, tr
     assert accuracy(tune.rationale) < 0.65
     assert accuracy(others) > 0.8
     assert accuracy(nothing, tune.inputs["question"].roll(1, dims=0)) < 0.65
+
+
+def test_counting_suffers_more_from_a_thin_cross_attention_than_reading_the_framed_digit(data: ModuleType) -> None:
+    """What the card tells: seven of ten weights of the cross-attention are gone."""
+    bench = ex.load(NAME)
+    tune = bench.subject.split("tune")
+    model = bench.compress(ex.Prune(sparsity=0.7, layers="*cross*")).model
+    before, after = right(bench.subject.model, tune), right(model, tune)
+
+    def loss(family: str) -> float:
+        chosen = tune.slices[family]
+        return (before[chosen].double().mean() - after[chosen].double().mean()).item()
+
+    for family in ("asks for even or odd", "asks for the size of the framed digit", "asks which digit is framed"):
+        assert loss(family) < 0.04
+    assert loss("asks how many") > 0.15
+
+
+def test_words_of_questions_about_the_framed_digit_look_at_it(data: ModuleType) -> None:
+    """In the first word block, far more than the share of patches that it covers."""
+    bench = ex.load(NAME)
+    tune = bench.subject.split("tune").take(slice(0, 600))
+    framed = tune.take(tune.slices["asks for even or odd"] | tune.slices["asks which digit is framed"])
+    weights = bench.dense.attention(framed.inputs).weights["word_blocks.0.cross"]  # (B, heads, words, patches)
+    there = (framed.inputs["question"] != data.PAD)[:, None, :].expand(weights.shape[:3])
+    on_digit = (weights * framed.rationale[:, None, None, :]).sum(dim=3)[there].mean()
+    assert on_digit > 4 * framed.rationale.double().mean()
 
 
 def test_training_for_a_few_steps_is_seeded_and_leaves_the_random_state_alone() -> None:

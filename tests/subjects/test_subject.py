@@ -135,3 +135,9 @@ def test_targets_as_people_read_them() -> None:
     assert subject.target_label(torch.tensor(1)) == "b"
     assert subject.target_label(7) == "7"
     assert _subject(task="regression").target_label(torch.tensor(0.12345)) == "0.123"
+    ids = torch.tensor([0, 2, 1])
+    assert _subject(task="sequence").target_label(ids) == "0 2 1"
+    ways = ModuleType("ways")
+    ways.written = lambda ids: ["".join("abc"[place] for place in row) for row in ids.tolist()]  # type: ignore[attr-defined]
+    assert _subject(task="sequence", ways=ways).target_label(ids) == "acb"
+    assert _subject(task="sequence", ways=ways).writes and not _subject(ways=ways).writes

@@ -316,6 +316,14 @@ def test_the_smallest_model_within_a_point_is_found_and_comes_on_screen(app: App
     assert app.errors == []
 
 
+def test_the_smallest_file_is_measured_when_asked(app: AppPage) -> None:
+    app.open(model="digits-vit", recipe="prune,sparsity=0.8").settle()
+    app.press("smallest")
+    length = size_text(bench().compress(app.recipe).bytes_smallest())
+    expect(app.card("size")).to_contain_text(f"smallest {length}")  # without the "about" of an estimate
+    assert app.page.locator(".st-key-smallest").count() == 0 and app.errors == []
+
+
 def test_figures_and_changed_answers_open(app: AppPage) -> None:
     app.open(model="digits-vit", recipe="prune,sparsity=0.8").settle()
     app.press("see-all")

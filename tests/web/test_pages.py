@@ -243,3 +243,18 @@ def test_a_model_with_several_heads_shows_the_accuracy_of_each_beside_the_dense_
     assert "loop → " in words(app) and not app.exception
     app.switch_page(str(shipped("pages") / "model.py")).run()
     assert "digit (10 classes) · loop (2 classes)" in words(app) and "Accuracy, loop" in words(app)
+
+
+def test_dates_stand_with_what_was_written_on_both_pages() -> None:
+    app = opened(model="dates-seq2seq", recipe="prune,sparsity=0.7")
+    session(app).dense.wait(SECONDS)
+    session(app).job.wait(SECONDS)
+    app.run()
+    shown = words(app)
+    assert "The same twelve texts, now" in shown and "Work per text" in shown
+    assert "the 31st of July, 1933" in shown and "was 1933-07-31" in shown and "<mark>" in shown
+    app.button(key="see-all").click().run()
+    assert "1933-07-31 → " in words(app) or "1949-12-17 → " in words(app)
+    app.switch_page(str(shipped("pages") / "model.py")).run()
+    assert not app.exception and "could not be drawn" not in words(app)
+    assert "march the 2nd, &#x27;15" in words(app) and "<b>2015-03-02</b>" in words(app)

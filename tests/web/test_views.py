@@ -12,7 +12,7 @@ from explorer.compression.order import ScoreIndex
 from explorer.evaluation.answers import Answer
 from explorer.recipe import Prune, Recipe
 from explorer.web import chart, markup
-from explorer.web.answers_view import answers_html, marked
+from explorer.web.answers_view import answers_html, marked, signs_marked
 from explorer.web.history import visited
 from explorer.web.looks import Views, faces_of, sentence
 from explorer.web.matrix_picture import matrix_html
@@ -62,7 +62,7 @@ def test_words_of_data_are_escaped() -> None:
     evil = "<script>alert(1)</script>"
     look = Views("table", [f"<td>{escape(evil)}</td>"], [evil], (evil,))
     answers = [Answer(0, evil, 0.9, False)]
-    for kind in ("table", "image", "text", "image+text"):
+    for kind in ("table", "image", "text", "image+text", "sequence"):
         page = answers_html(Views(kind, look.faces, look.truths, look.header), answers, [Answer(0, "other")])
         assert "<script>" not in page
     assert "<script>" not in marked([evil], ["other"])
@@ -98,6 +98,20 @@ def test_questions_are_shown_wherever_examples_are() -> None:
 def test_only_the_words_that_differ_are_marked() -> None:
     assert marked(["a", "x", "c"], ["a", "b", "c"]) == "a <mark>x</mark> c"
     assert sentence(["Lily", "was", "happy", "."]) == "Lily was happy."
+
+
+def test_a_written_answer_marks_its_changed_signs_and_names_the_truth_where_wrong() -> None:
+    look = Views("sequence", ["3 &amp; 94", "1/1/01", "2/2/02"], ["1994-03-03", "2001-01-01", "2002-02-02"])
+    dense = [Answer(0, "1994-03-03", right=True), Answer(1, "2001-01-09", right=False), Answer(2, "2002-02-03")]
+    now = [Answer(0, "1994-03-08", right=False), Answer(1, "2001-01-08", right=False), Answer(2, "2002-02-03")]
+    first, second, third = answers_html(look, now, dense).split('<div class="ce-line ')[1:]
+    assert "written" in first and "<b>1994-03-0<mark>8</mark></b>" in first
+    assert "was 1994-03-03" in first and "truth" not in first
+    assert "was 2001-01-09" in second and "truth 2001-01-01" in second  # what it was is no truth either
+    assert "<b>2002-02-03</b>" in third and "mark" not in third and "flipped" not in third
+    back = answers_html(look, dense, dense, before=now)
+    assert "back from 1994-03-08" in back and "flipped" not in back
+    assert "<script>" not in signs_marked("<script>", "other")
 
 
 def test_bars_name_what_is_kept_and_what_it_takes(session: Session) -> None:
