@@ -18,6 +18,8 @@ from explorer.limits import Limits
 from explorer.opening import load, samples
 from explorer.recipe import Recipe
 from explorer.report import Report
+from explorer.search.gains import TunedHeads
+from explorer.search.heads import HeadTable
 from explorer.search.sensitivity import Sensitivity
 from explorer.steps import Codebook, EditAttention, GradualPrune, LowRank, Prune, Quantize, Recover
 from explorer.subjects.examples import Examples
@@ -46,12 +48,14 @@ __all__ = [
     "Examples",
     "ExplorerError",
     "Head",
+    "HeadTable",
     "Limits",
     "LowRank",
     "Prune",
     "Recipe",
     "Report",
     "Sensitivity",
+    "TunedHeads",
     "Variant",
     "Workbench",
     "__version__",

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from explorer.attention.sites import gate_names
 from explorer.errors import ExplorerError
 from explorer.saving import Saved, is_saved, read_saved
 from explorer.subjects.checkpoints import from_checkpoint, is_checkpoint
@@ -51,6 +52,7 @@ def load(
     forward: Forward | None = None,
     score: Score | None = None,
     heads: Any = None,
+    gates: Sequence[str] = (),
     architecture: nn.Module | Callable[[], nn.Module] | None = None,
     dense: nn.Module | None = None,
     name: str | None = None,
@@ -71,6 +73,8 @@ def load(
     calibration, test, training: optional splits, like `data`.
     heads: of a model that gives several answers, `{name: class names}` (or a list of `ex.Head`, with weights), in the
         order of the targets' columns `[examples, heads]`. It returns a dict by these names, or a tuple in this order.
+    gates: names or globs of modules whose output is an attention gate (squeeze and excitation, CBAM): they are shown
+        and edited beside attention layers.
     forward: `forward(model, inputs)` -> outputs. score: `score(outputs, targets)` -> one value an example.
     architecture: for a saved variant of your own model: the module (or a function that makes it). dense: its original.
     embeddings: count embeddings among the weight matrices. device, dtype: default is where the model is.
@@ -80,7 +84,8 @@ def load(
     splits = {"tune": data, "calibration": calibration, "test": test, "training": training}
     if isinstance(classes, str):
         raise ExplorerError(f"classes is the text {classes!r}", instead="give a list of names")
-    wishes = Wishes(task, tuple(classes), forward, score, as_heads(heads), name, batch_size, device, dtype)
+    gates = (gates,) if isinstance(gates, str) else tuple(gates)
+    wishes = Wishes(task, tuple(classes), forward, score, as_heads(heads), name, batch_size, device, dtype, gates=gates)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ExplorerError(f"batch_size is {batch_size!r}", instead="give a whole number, 1 or more")
     originals = {"architecture": architecture, "dense": dense}
@@ -104,7 +109,8 @@ def load(
         raise ExplorerError(f"there is no folder {model}", instead="check the path (names on a hub are not opened)")
     _refuse(splits, f"{model} brings its own data")
     ways = {"task": task, "classes": classes or None, "forward": forward, "score": score, "heads": heads}
-    _refuse({**ways, **originals, "device": device, "dtype": dtype}, f"{model} is opened as it is bundled")
+    others = {"gates": gates or None, **originals, "device": device, "dtype": dtype}
+    _refuse({**ways, **others}, f"{model} is opened as it is bundled")
     return Workbench(_sample(str(model)), embeddings)
 
 
@@ -156,6 +162,7 @@ class Wishes:
     dtype: torch.dtype | None
     input: str | None = None
     title: str | None = None
+    gates: tuple[str, ...] = ()
 
     def _placed(self, model: nn.Module) -> nn.Module:
         """The model, or a copy of it on the device and in the number type that were asked for."""
@@ -187,6 +194,7 @@ class Wishes:
                 "there is no data to measure on", where="data=", instead="give (inputs, targets) of held-out examples"
             )
         model = self._placed(getattr(model, "_orig_mod", model))  # a compiled module wraps the one that is meant
+        gate_names(model, self.gates)
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         tune = _examples(splits["tune"], "data", kind, self.classes)
         if task == "language-modeling" and any(_same_ids(ids, tune.targets) for ids in tensors_in(tune.inputs)):
@@ -209,6 +217,7 @@ class Wishes:
             forward=self.forward,
             score=self.score,
             heads=self.heads,
+            gates=self.gates,
             batch_size=self.batch_size,
             strip=tuple(range(0, len(tune), max(1, len(tune) // STRIP)))[:STRIP],
         )
@@ -262,6 +271,7 @@ def _saved(
             heads=wishes.heads or saved.facts["heads"],
             name=wishes.name or saved.facts["name"],
             input=saved.facts["input"],
+            gates=wishes.gates or tuple(saved.facts["gates"]),
         )
         original = dense is not None
         if not original:

@@ -52,6 +52,7 @@ def save(variant: Variant, folder: Path, smallest: bool = False) -> Path:
         "input": subject.input,
         "classes": list(subject.classes),
         "heads": [head.to_dict() for head in subject.heads],
+        "gates": list(subject.gates),
         "dtype": str(types.pop()).removeprefix("torch.") if len(types) == 1 else None,
         "embeddings": any(matrix.kind == "embedding" for matrix in variant.workbench.matrices()),
         "recipe": variant.recipe.to_dict(),
@@ -80,6 +81,7 @@ def read_saved(folder: Path) -> Saved:
         notes = yaml.safe_load((folder / NOTES).read_text(encoding="utf-8"))
         facts = {name: notes[name] for name in ("name", "task", "input", "classes")}
         facts["heads"] = as_heads(notes.get("heads"))  # folders of earlier versions do not name them
+        facts["gates"] = list(notes.get("gates") or ())
         recipe = Recipe.from_dict(notes["recipe"])
         dtype = None if notes["dtype"] is None else getattr(torch, notes["dtype"])
         if not isinstance(dtype, torch.dtype | None):

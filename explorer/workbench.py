@@ -34,6 +34,9 @@ from explorer.recovery.coach import Coach
 from explorer.recovery.material import source_of
 from explorer.recovery.remembered import with_zeros
 from explorer.search.allocation import AllocationJob, allocation_job, outcome
+from explorer.search.gains import GainsJob, TunedHeads, tune_heads_job, tuned_heads
+from explorer.search.heads import HeadTable
+from explorer.search.heads_job import HeadJob, HeadJobs, watched_heads
 from explorer.search.scans import Scans
 from explorer.search.sensitivity import Sensitivity, SensitivityJob, watched
 from explorer.shown import Shown
@@ -93,6 +96,7 @@ class Workbench(Shown):
         self._curves: dict[Any, CurveJob] = {}
         self._scans = Scans(self, POOL, self._unkept)
         self.drift_bounds = Bounds(self)
+        self._head_jobs = HeadJobs(self, POOL)
         self._tried: set[str] = set()
         self.tests_opened = 0
         empty = Recipe()
@@ -357,6 +361,27 @@ class Workbench(Shown):
     def allocation_job(self, step: Any, **wishes: Any) -> AllocationJob:
         """Start what `allocate` waits for: `.share`, `.words`, `.stop()` keeps the best so far; returns at once."""
         return allocation_job(self, step, **wishes)
+
+    def heads_job(self, recipe: Any = None, examples: int = 256, measured: bool = True) -> HeadJob:
+        """Start (or join) what `heads` waits for: `.rows` so far, `.progress`, `.stop()`; returns at once."""
+        return self._head_jobs.start(recipe, examples, measured)
+
+    def heads(
+        self, recipe: Any = None, examples: int = 256, measured: bool = True, progress: bool = True
+    ) -> HeadTable:
+        """What each attention head is worth: how sure, its gradient, and what tune loses without it (blocking)."""
+        return watched_heads(self.heads_job(recipe, examples, measured), progress)
+
+    def tune_heads_job(self, recipe: Any = None, **wishes: Any) -> GainsJob:
+        """Start what `tune_heads` waits for: `.history`, `.share`, `.stop()` keeps the best so far; returns at once."""
+        return tune_heads_job(self, recipe, **wishes)
+
+    def tune_heads(self, recipe: Any = None, *, progress: bool = True, **wishes: Any) -> TunedHeads:
+        """Gains 0 to 2 of all heads that make calibration loss + weight * mean |gain| small (blocking).
+
+        method: "gradient" or "swarm"; weight (0.1), steps (40), particles (16) and seed (0) of the search.
+        """
+        return tuned_heads(self.tune_heads_job(recipe, **wishes), progress)
 
     def _unkept(self, recipe: Recipe) -> Variant:
         plan = self.plan(recipe)

@@ -173,6 +173,7 @@ def test_what_was_read_back(tmp_path: Path) -> None:
         "input": "tensor",
         "classes": ["0", "1", "2"],
         "heads": (),
+        "gates": [],
     }
 
 

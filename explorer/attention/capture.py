@@ -145,7 +145,7 @@ class Capture(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in FUSED and not any(WRAPPED(value) for value in args):
+        if func in FUSED and not any(WRAPPED(value) for value in args if isinstance(value, Tensor)):
             return self._attend(func, args, kwargs)
         result = func(*args, **kwargs)
         if func in SOFTMAXES:

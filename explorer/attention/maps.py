@@ -137,7 +137,8 @@ class AttentionMaps(Shown):
         for layer in chosen:
             lengths.setdefault((layer.keys.name, layer.weights.shape[-1]), []).append(layer)
         if not lengths:
-            raise ExplorerError("there is no self-attention to follow", where="rollout", instead="look at single layers")
+            what = "there is no self-attention to follow"
+            raise ExplorerError(what, where="rollout", instead="look at single layers")
         return max(lengths.values(), key=len)
 
     def rollout(self, layers: Sequence[str] | None = None, gradients: bool = False) -> Tensor:

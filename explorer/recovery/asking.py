@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from explorer.compression.apply import Stand
@@ -42,7 +43,8 @@ def recover(
     job = watch(bench.coach.submit(step, before), progress)
     bench.check_dense()
     recipe = Recipe([*variant.recipe, job.final_step])
-    made = type(variant)(bench, recipe, bench.plan(recipe), bench.worn(bench.coach.outcome(job)))
+    worn = replace(bench.worn(bench.coach.outcome(job)), edits=bench.edits(recipe))
+    made = type(variant)(bench, recipe, bench.plan(recipe), worn)
     made.note = job.trained.note if job.trained is not None else ""
     return bench.keep(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from explorer.recovery.objective import Teacher
 from explorer.recovery.progress import watch
 from explorer.recovery.training import Training
 from explorer.steps import GradualPrune, Recover
-from explorer.weights.install import PrivateModel
+from explorer.weights.install import Edit, PrivateModel
 
 if TYPE_CHECKING:
     from explorer.workbench import Workbench
@@ -139,7 +140,12 @@ class Coach:
                 pruned,
                 self._teachers(step),
                 PrivateModel(bench.subject.model, matrices).module,
+                self._edits(before),
             )
+
+    def _edits(self, before: Stand) -> tuple[Edit, ...]:
+        """The edits of attention in the steps until then: a training learns under them."""
+        return self._bench.edits(Recipe.from_url(before.steps))
 
     def _teachers(self, step: Recover) -> list[Teacher]:
         bench, found = self._bench, []
@@ -156,7 +162,7 @@ class Coach:
     def _probe(self, before: Stand, training: Training) -> Job:
         forms, rest = training.trainee.forms()
         stand = Stand({**before.forms, **forms}, {**before.rest, **rest})
-        return self._bench.probe(self._bench.worn(stand))
+        return self._bench.probe(replace(self._bench.worn(stand), edits=self._edits(before)))
 
 
 def until(recipe: Recipe, position: int) -> str:

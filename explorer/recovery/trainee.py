@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from explorer.recovery.holds import FactorsHold, Frozen, Hold, PlainHold, QuantisedHold, hold
 from explorer.weights.clone import full_copy, take_open_path
 from explorer.weights.forms import Dense, Form, Zeros, rows_gone
+from explorer.weights.install import Edit, put_on
 from explorer.weights.matrices import Matrices, WeightMatrix
 
 
@@ -22,6 +23,7 @@ class Trainee:
     forms: of every matrix. rest: of every other parameter and of changed buffers, as rows.
     chosen: the matrices that are trained; None trains everything, also norms and positions. With a choice, the biases
         of the chosen matrices are trained along.
+    edits: what runs otherwise while it trains (edited attention).
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class Trainee:
         forms: Mapping[str, Form],
         rest: Mapping[str, Form],
         chosen: set[str] | None = None,
+        edits: Sequence[Edit] = (),
     ) -> None:
         self.module = full_copy(model)
         take_open_path(self.module)
+        put_on(self.module, edits)
         own: dict[str, Tensor] = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         saved = set(model.state_dict())
         buffers = self.module.named_buffers()

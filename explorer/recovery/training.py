@@ -22,6 +22,7 @@ from explorer.steps import GradualPrune, Recover
 from explorer.subjects.examples import map_tensors
 from explorer.subjects.subject import Subject
 from explorer.weights.forms import Form, Zeros
+from explorer.weights.install import Edit
 from explorer.weights.matrices import Matrices
 
 LOOKS = 12
@@ -70,6 +71,7 @@ class Training:
     ----------
     forms: of every matrix. rest: of all other parameters and changed buffers, as rows. pruned: the matrices of which
         a `GradualPrune` removes something. teachers: models to learn from. dense: for features and attention maps.
+    edits: what runs otherwise in the model that is trained (edited attention).
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class Training:
         pruned: set[str],
         teachers: Sequence[Teacher],
         dense: nn.Module,
+        edits: Sequence[Edit] = (),
     ) -> None:
         self.step, self._subject = step, subject
         self.material = Material(subject, step)
         only_looked_at = step.update == "batchnorm"
-        self.trainee = Trainee(subject.model, matrices, forms, rest, set() if only_looked_at else chosen)
+        self.trainee = Trainee(subject.model, matrices, forms, rest, set() if only_looked_at else chosen, edits)
         self._matrices = matrices
         self._objective = Objective(step, subject, dense, teachers)
         self.steps = max(1, round(step.epochs * self.material.batches))

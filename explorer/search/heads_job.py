@@ -97,8 +97,8 @@ class HeadJob(Work):
         found = []
         for row in self._still:
             change = known.get((row.layer, row.head))
-            told = {} if change is None else {"cost": change.delta, "low": change.low, "high": change.high}
-            found.append(replace(row, **told))
+            known_row = row if change is None else replace(row, cost=change.delta, low=change.low, high=change.high)
+            found.append(known_row)
         return tuple(found)
 
     @property

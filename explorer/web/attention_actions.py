@@ -18,7 +18,7 @@ from explorer.web.state import Session, act, changes_nothing
 def actions(session: Session, look: Look, layer: LayerMaps) -> None:
     """Buttons that make an edit of the chosen head a step of the recipe."""
     off = look.head in silent_heads(session.bench.edits(session.recipe)).get(layer.name, ())
-    with st.container(horizontal=True, gap="small", key="head-actions"):
+    with st.container(horizontal=True, gap="small", key="actions-of-head"):
         if off:
             st.button("Switch on", key="head-on", on_click=act, args=(switch_on,), help="Take the edit away again.")
         else:

@@ -16,6 +16,7 @@ from torch import Tensor
 from explorer.errors import ExplorerError
 from explorer.figures.pictures import picture_address
 from explorer.figures.words import counted, share_text
+from explorer.subjects.examples import tensors_in
 from explorer.web import markup
 from explorer.web.look import (
     Look,
@@ -225,7 +226,8 @@ def _typed(session: Session) -> None:
     subject, look = session.bench.subject, look_of(session)
     if subject.input == "image+text":
         one = subject.split("tune").take(slice(look.index, (look.index or 0) + 1)).inputs
-        asked = subject.ways.asked(one, text)  # type: ignore[union-attr]  # own inputs are only offered with ways
+        picture = next(tensor for tensor in tensors_in(one) if tensor.dim() == 4)
+        asked = subject.prepare([(picture[0, 0], text)])
     else:
         asked = subject.prepare([text])
     look.own, look.place, look.query = asked, None, None

@@ -17,6 +17,7 @@ from explorer.attention.maps import LayerMaps
 from explorer.figures.pictures import picture_address
 from explorer.web import markup
 from explorer.web.attention_actions import actions
+from explorer.web.attention_figures import one_map
 from explorer.web.look import (
     MEASURES,
     WAYS,
@@ -191,10 +192,14 @@ def head_card(session: Session, found: Looked) -> None:
             _query_choice(session, look, layer)
         with columns[2]:
             actions(session, look, layer)
-        _places(
-            key="places", data=places_data(session, look, found, same), on_chosen_change=partial(act, _chosen_place)
-        )
-        st.html(markup.quiet(_explained(look, layer)))
+        left, right = st.columns([1, 1.25], gap="medium") if same else (st.container(), None)
+        with left:
+            data = places_data(session, look, found, same)
+            _places(key="places", data=data, on_chosen_change=partial(act, _chosen_place))
+            st.html(markup.quiet(_explained(look, layer)))
+        if right is not None:
+            with right:
+                one_map(session, look, found.variant, "dense")
 
 
 def _way_choice(session: Session, look: Look, found: Looked) -> None:

@@ -51,19 +51,18 @@ def figures_dialog() -> None:
         st.segmented_control(
             "The camera above the figure saves", kinds, default=kinds[0], key="figure-kind", required=True
         )
-        _downloads(
-            makers[name](caption, False), f"{session.sample}-{name}".lower().replace(", ", "-").replace(" ", "-")
-        )
+        own = f"{session.sample}-{name}".lower().replace(", ", "-").replace(" ", "-")
+        save_html(makers[name](caption, False), own, "Save HTML", "figure-html")
 
 
-def _downloads(figure: Any, name: str) -> None:
-    html = figure.to_html()
+def save_html(figure: Any, name: str, label: str, key: str) -> None:
+    """The button that saves a figure as a file; it is made when the button is pressed."""
     st.download_button(
-        "Save HTML",
-        html,
+        label,
+        lambda: figure.to_html(),
         file_name=f"{name}.html",
         mime="text/html",
-        key="figure-html",
+        key=key,
         on_click="ignore",
         help="One file that works without a network.",
     )

@@ -29,6 +29,8 @@ SIZES = {"training": 4000, "calibration": 256, "tune": 2400, "test": 2400}
 SEEDS = {"training": 1, "calibration": 1, "tune": 2, "test": 3}
 LENGTH = 40
 """Characters of a text at most."""
+TRY = "Thursday 3 March 1994"
+"""A date to begin with, for whoever wants to type one."""
 FIRST, LAST = date(1930, 1, 1), date(2029, 12, 31)
 
 MONTHS = (

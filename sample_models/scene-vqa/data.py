@@ -50,6 +50,8 @@ PARITY, SIZE, WHICH, LEFTMOST, ANY, COUNT = range(len(FAMILIES))
 WEIGHTS = (1.0, 1.0, 1.0, 3.0, 1.0, 1.0)  # the leftmost digit is clear in fewer than half of the scenes
 APART = PATCH  # pixels by which the leftmost digit must lie farther left than any other
 CLASSES = ("no", "yes")
+TRY = "is there a seven ?"
+"""A question to begin with, for whoever wants to ask one."""
 
 _TEXTS = tuple(text for texts in FAMILIES.values() for text in texts)
 _WORDS = Vocabulary(("<pad>", *sorted({word for text in _TEXTS for word in text.split()})), LENGTH, "scene-vqa")

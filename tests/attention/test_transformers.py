@@ -21,11 +21,12 @@ MASK = (torch.arange(WORDS) < LENGTHS[:, None]).long()
 IDS = IDS * MASK
 PICTURES = torch.randn(EXAMPLES, 3, 32, 32, generator=DRAW)
 LARGE = torch.randn(EXAMPLES, 3, 64, 64, generator=DRAW)
-PICTURE = dict(image_size=32, patch_size=8, num_channels=3)
-WIDE = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32)
-TEXT = dict(vocab_size=40, max_position_embeddings=32, pad_token_id=0, **WIDE)
-T5 = dict(vocab_size=40, d_model=24, d_kv=6, d_ff=32, num_layers=2, num_heads=4, pad_token_id=0)
-SWIN = dict(embed_dim=12, depths=[2, 2], num_heads=[2, 4], window_size=4, **PICTURE | {"image_size": 64, "patch_size": 4})
+PICTURE: dict[str, Any] = {"image_size": 32, "patch_size": 8, "num_channels": 3}
+WIDE: dict[str, Any] = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+TEXT: dict[str, Any] = {"vocab_size": 40, "max_position_embeddings": 32, "pad_token_id": 0, **WIDE}
+T5: dict[str, Any] = {"vocab_size": 40, "d_model": 24, "d_kv": 6, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+SIZES: dict[str, Any] = {"image_size": 64, "patch_size": 4, "num_channels": 3}
+SWIN: dict[str, Any] = {"embed_dim": 12, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, **SIZES}
 """16 windows of 4 by 4 patches, then 4; every second layer shifts them."""
 
 Made = tuple[type[Any], Any, dict[str, Tensor], str]
@@ -71,7 +72,7 @@ FAMILIES: dict[str, Callable[[], Made]] = {
     ),
     "t5": lambda: (
         hub.T5ForConditionalGeneration,
-        hub.T5Config(**T5, decoder_start_token_id=0),
+        hub.T5Config(**T5, pad_token_id=0, decoder_start_token_id=0),
         {**WORDS_IN, "decoder_input_ids": IDS.flip(0)[:, :5].clamp_min(3)},
         "language-modeling",
     ),
@@ -172,7 +173,9 @@ def test_what_may_not_be_seen_has_no_weight(family: Any) -> None:
         weights = layer.weights
         if layer.keys.length == WORDS:
             hidden = ~valid[:, None, None, :].expand_as(weights)
-            queries = valid[:, None, :, None].expand_as(weights) if weights.shape[-2] == WORDS else torch.ones_like(hidden)
+            queries = (
+                valid[:, None, :, None].expand_as(weights) if weights.shape[-2] == WORDS else torch.ones_like(hidden)
+            )
             assert weights[hidden & queries].max() < 1e-6
         if name in CAUSAL or ("decoder" in layer.name and layer.kind == "self"):
             assert weights.triu(1).abs().max() == 0.0

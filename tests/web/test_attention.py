@@ -13,7 +13,7 @@ from PIL import Image
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
 from explorer.steps import EditAttention
-from explorer.web import attention_heads, look
+from explorer.web import attention_example, attention_heads, look
 from explorer.web.attention_example import ink_of
 from explorer.web.attention_heads import grid_data, places_data
 from explorer.web.look import Look, look_of, looked, offered
@@ -197,3 +197,30 @@ def test_small_maps_show_the_largest_weight_of_a_block() -> None:
 
 def test_a_new_look_has_chosen_nothing() -> None:
     assert Look().place is None and Look().way == "head"
+
+
+@pytest.mark.parametrize(
+    ("sample", "text", "answer"),
+    [("scene-vqa", "how many ?", "know the word"), ("scene-vqa", "is there a six ?", ""), ("dates-seq2seq", "3 March 1994", "1994-03-03")],
+)  # fmt: skip
+def test_questions_and_dates_of_ones_own(sample: str, text: str, answer: str) -> None:
+    app = opened("attention", model=sample)
+    app.text_input(key=key(app, "look-typed")).set_value(text).run()
+    if sample == "scene-vqa" and answer:
+        assert answer in (session(app).message or "") and look_of(session(app)).own is None
+        return
+    found = looked(session(app))
+    assert f"Your own: {text}" in words(app) and (not answer or found.before[0].answers[0][0] == answer)
+
+
+def test_a_row_is_edited_and_asked_again() -> None:
+    app = opened("attention", model="cancer-tab")
+    here = session(app)
+    before = looked(here).before[0].answers[0]
+    row = here.bench.subject.rows(looked(here).inputs).T
+    row.columns = ["value"]
+    row.loc["mean area", "value"] = 2000.0
+    attention_example._row(here, row)
+    after = looked(here)
+    assert look_of(here).own_note == "Your own row" and after.before[0].answers[0] != before
+    assert float(here.bench.subject.rows(after.inputs)["mean area"].iloc[0]) == pytest.approx(2000.0, rel=1e-4)
