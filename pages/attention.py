@@ -7,7 +7,7 @@ from explorer.web.attention_page import look, note, numbers
 
 numbers()
 look()
-left, right = st.columns([1, 1.2], gap="small")
+left, right = st.columns([1, 1.1], gap="small")
 with left:
     drift()
     gains()

@@ -24,6 +24,7 @@ FLOORS = {
         "report",
         "attending",
         "drift",
+        "drift_bounds",
         "jobs",
         "first_look",
         "curves",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 import explorer as ex
 from explorer import ExplorerError, LowRank, Prune, Recipe
-from explorer.steps import LEARNED, STEPS, Codebook, GradualPrune, Quantize, Recover, Step
+from explorer.steps import LEARNED, STEPS, Codebook, EditAttention, GradualPrune, Quantize, Recover, Step
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -98,6 +98,24 @@ BAD: list[tuple[type[Step], dict[str, Any], list[str]]] = [
     (GradualPrune, {"pattern": "n:m"}, ["Prune in training", "pattern is 'n:m'"]),
     (GradualPrune, {"zeros": "leave"}, ["Prune in training", "zeros is 'leave'", "may return"]),
     (GradualPrune, {"ramp": 2}, ["Prune in training", "ramp is 2", "from 0 to 1"]),
+    (EditAttention, {"edit": "squint"}, ['called "squint"', "temperature", "off"]),
+    (EditAttention, {"edit": 3}, ["Edit attention", "edit is 3"]),
+    (EditAttention, {"layers": ()}, ["Edit attention", "at least one glob"]),
+    (EditAttention, {"heads": (-1,)}, ["Edit attention", "head -1 is below 0", "count from 0"]),
+    (EditAttention, {"heads": "all"}, ["Edit attention", "heads is 'all'"]),
+    (EditAttention, {"edit": "temperature", "temperature": 0}, ["Edit attention", "temperature is 0", "above 0"]),
+    (EditAttention, {"edit": "temperature", "temperature": NAN}, ["Edit attention", "temperature is nan"]),
+    (EditAttention, {"edit": "top-k", "k": 0}, ["Edit attention", "k is 0", "from 1 on"]),
+    (EditAttention, {"edit": "top-k", "k": 1.5}, ["Edit attention", "k is 1.5"]),
+    (EditAttention, {"edit": "window", "window": -1}, ["Edit attention", "window is -1", "from 0 on"]),
+    (EditAttention, {"edit": "decay", "decay": -0.5}, ["Edit attention", "decay is -0.5", "from 0 on"]),
+    (EditAttention, {"edit": "dropout", "share": 1}, ["Edit attention", "share is 1", "less than 1"]),
+    (EditAttention, {"edit": "low-rank", "rank": 0}, ["Edit attention", "rank is 0", "from 1 on"]),
+    (EditAttention, {"edit": "gain", "gain": 11}, ["Edit attention", "gain is 11", "from 0 to 10"]),
+    (EditAttention, {"edit": "gain", "gains": {"a": (1, 99)}}, ["Edit attention", '"a" has the gain 99', "0 to 10"]),
+    (EditAttention, {"edit": "off", "gains": {"a": (1,)}}, ["Edit attention", 'gains belong to edit="gain"']),
+    (EditAttention, {"edit": "top-k", "temperature": 2}, ["temperature does not belong", 'edit="top-k"', "takes k"]),
+    (EditAttention, {"edit": "off", "k": 2}, ["k does not belong", 'edit="off"', "takes no amount"]),
 ]
 
 
@@ -209,6 +227,13 @@ def test_given_names_only_what_differs_from_the_defaults() -> None:
         (Recover(update="batchnorm"), "estimate BatchNorm anew"),
         (GradualPrune(sparsity=0.9), "prune to 90 % in 10 epochs, magnitude"),
         (GradualPrune(pattern="row", criterion=LEARNED), "prune to 80 % of neurons in 10 epochs, learned"),
+        (EditAttention(), "all heads off"),
+        (EditAttention(heads=(3, 1), layers=("blocks.0.attn",)), "heads 1, 3 off in blocks.0.attn"),
+        (EditAttention(edit="temperature", temperature=0.5, heads=(2,)), "head 2 temperature 0.5"),
+        (EditAttention(edit="top-k", k=1), "all heads top k (k 1)"),
+        (EditAttention(edit="block-low-rank"), "all heads low rank in blocks (rank 2, block 4)"),
+        (EditAttention(edit="gain", gains={"a": (0.5, 1)}), "all heads own gains"),
+        (EditAttention(edit="uniform", own_heads={"a": (0, 1), "b": (2,)}), "3 heads uniform"),
     ],
 )
 def test_a_step_tells_itself_in_a_few_words(step: Step, words: str) -> None:
@@ -228,6 +253,10 @@ NEW: list[Step] = [
     Recover(epochs=0.1 + 0.2, until=1 / 3, teachers={"prune,sparsity=0.5;low-rank,rank=2": 0.5}, batch_size=3, seed=9),
     Recover(update="batchnorm", enabled=False),
     GradualPrune(sparsity=0.95, schedule="linear", rounds=3, criterion=LEARNED, zeros="may return", ramp=0.5, l1=1e-5),
+    EditAttention(edit="temperature", temperature=1 / 3, heads=(2, 0), layers=("blocks.*",), exclude=("a#2",)),
+    EditAttention(edit="gain", gains={"a.b": (0.1 + 0.2, 1), "c#2": (0,)}, enabled=False),
+    EditAttention(edit="dropout", share=0.25, own_heads={"x,y": (3, 1), "z;*": ()}, seed=7),
+    EditAttention(edit="block-low-rank", rank=1, block=5),
 ]
 
 
@@ -257,3 +286,12 @@ def test_a_rising_sparsity_ends_exactly_at_its_target_and_never_falls(
     way = [step.sparsity_at(number, start) for number in range(rounds + 3)]
     assert way[0] == pytest.approx(start, abs=1e-12) and set(way[rounds:]) == {target}
     assert all(after >= before - 1e-12 for before, after in zip(way, way[1:], strict=False))
+
+
+def test_an_edit_of_attention_knows_its_amounts() -> None:
+    assert EditAttention(edit="temperature").amounts == {"temperature": 2.0}
+    assert EditAttention(edit="block-low-rank", block=3).amounts == {"rank": 2, "block": 3}
+    assert EditAttention(edit="gain", gains={"a": (1, 0)}).amounts == {} == EditAttention().amounts
+    assert EditAttention(heads=(2, 0, 2)).heads == (0, 2)
+    own = EditAttention(heads=(1,), own_heads={"blocks.0.*": (0, 3)})
+    assert own.heads_of("blocks.0.attn") == (0, 3) and own.heads_of("blocks.1.attn") == (1,)

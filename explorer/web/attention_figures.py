@@ -14,6 +14,8 @@ from explorer.web.look import Look, Looked, look_of
 from explorer.web.results import is_dark
 from explorer.web.state import Session, changes_nothing
 
+HEIGHT = 470
+
 
 def one_map(session: Session, look: Look, maps: AttentionMaps, name: str) -> None:
     """Draw the map of the chosen head of one model, where it has that head; below it the way to save it."""
@@ -21,7 +23,7 @@ def one_map(session: Session, look: Look, maps: AttentionMaps, name: str) -> Non
         st.html(markup.quiet(f"{name}: this head is not there."))
         return
     title = f"{look.layer}, head {look.head}, {name}"
-    figure = head_figure(maps, look.layer, look.head, title=title, dark=is_dark())
+    figure = head_figure(maps, look.layer, look.head, title=title, height=HEIGHT, dark=is_dark())
     st.plotly_chart(figure, theme=None, config=CONFIG, key=f"map-{name}")
 
 

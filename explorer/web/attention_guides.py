@@ -51,14 +51,14 @@ def drift() -> None:
         return
     with st.container(key="card-drift"):
         left, right = st.columns([2.2, 0.8], vertical_alignment="center")
-        left.html(markup.title("How far attention has moved", "dense to this variant, on 128 tune examples"))
+        left.html(markup.title("How far attention has moved", "from dense, on 128 tune examples"))
         held = session.trail.drift
         mine = held is not None and held[0] == session.recipe.active()
         running = mine and not held[1].finished
         words = "Compares the maps of both models, beside what a little noise on the inputs does (the floor) and what "
         words += "a model with shuffled weights does (the ceiling)."
         right.button(
-            "Measuring" if running else "Measure again" if mine else "Measure",
+            "Measuring" if running else "Again" if mine else "Measure",
             key="drift-start",
             on_click=act,
             args=(measure_drift,),
@@ -94,7 +94,7 @@ def _drift() -> None:
 
 
 def _drift_grid(found: AttentionDrift) -> None:
-    st.html(f'<div class="ce-teaches">{escape(markup.sentence(found.sentence()))}</div>')
+    st.html(f'<div class="ce-teaches">{escape(found.sentence())}.</div>')
     data, places = drift_data(found)
     cells_table(data, "drift-cells", partial(act, _chosen, places))
     words = "Jensen-Shannon divergence, base 2: 0 the same, 1 no key in common; darker is nearer to a random model. "
@@ -122,9 +122,13 @@ def drift_data(found: AttentionDrift) -> tuple[dict[str, Any], list[tuple[str, i
             cells.append({"text": f"{flag}{text}", "title": title, "depth": -depth, "place": len(places)})
             places.append((name, head))
         floors = float(found.floor[name].nanmean()), float(found.ceiling[name].nanmean())
-        bounds = f"{floors[0]:.2g} … {floors[1]:.2g}"
+        bounds = f"{_small(floors[0])} … {_small(floors[1])}"
         rows.append({"name": name, "title": name, "bears": bounds, "cells": cells})
-    return {"columns": ["layer", "floor … ceiling", *(f"head {at}" for at in range(most))], "rows": rows}, places
+    return {"columns": ["layer", "noise … random", *(f"head {at}" for at in range(most))], "rows": rows}, places
+
+
+def _small(value: float) -> str:
+    return "–" if value != value else "<.001" if value < 0.001 else f"{value:.2f}"
 
 
 def measure_drift(session: Session) -> None:
@@ -157,7 +161,7 @@ def heads_table() -> None:
     running = job is not None and not job.finished
     with st.container(key="card-heads-table"):
         left, right = st.columns([2.2, 0.8], vertical_alignment="center")
-        left.html(markup.title("What each head is worth", "of this recipe: how sure, how steep, and what it costs"))
+        left.html(markup.title("What each head is worth", "of this recipe"))
         if running:
             right.button("Stop", key="heads-stop", on_click=act, args=(stop_heads,), width="stretch",
                          help="Keep what is measured.")  # fmt: skip
@@ -223,7 +227,7 @@ def heads_html(table: HeadTable, by: str, primary: str) -> str:
             f"<td>{_number(row.entropy)}</td><td>{_number(row.gradient, 4)}</td>{_cost(row, primary)}</tr>"
         )
     label = metric_label(primary).lower()
-    head = ("layer", "head", "confidence", "entropy", "gradient", f"{label} when off", "95 %")
+    head = ("layer", "head", "confidence", "entropy", "gradient", f"{label} when off", "95 %, points")
     return markup.table(head, cells, tall=len(cells) > 12)
 
 
@@ -236,7 +240,8 @@ def _cost(row: HeadRow, primary: str) -> str:
         return '<td class="ce-quiet">·</td><td></td>'
     kind = "loss" if row.high < 0 else "gain" if row.low > 0 else ""
     low, high = (change_text(primary, end).removesuffix(" points") for end in (row.low, row.high))
-    return f'<td class="{kind}">{escape(change_text(primary, row.cost))}</td><td>{low} to {high}</td>'
+    cost = change_text(primary, row.cost).removesuffix(" points")
+    return f'<td class="{kind}">{escape(cost)}</td><td>{low} to {high}</td>'
 
 
 def start_heads(session: Session) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
 from explorer.steps import EditAttention
-from explorer.web import attention_example, attention_heads, look
+from explorer.web import attention_example, attention_guides, attention_heads, look
 from explorer.web.attention_example import ink_of
 from explorer.web.attention_heads import grid_data, places_data
 from explorer.web.look import Look, look_of, looked, offered
@@ -224,3 +224,53 @@ def test_a_row_is_edited_and_asked_again() -> None:
     after = looked(here)
     assert look_of(here).own_note == "Your own row" and after.before[0].answers[0] != before
     assert float(here.bench.subject.rows(after.inputs)["mean area"].iloc[0]) == pytest.approx(2000.0, rel=1e-4)
+
+
+def test_drift_is_measured_for_the_recipe_on_screen_and_leads_to_a_head() -> None:
+    app = opened("attention", model="negation-text", recipe="prune,sparsity=0.6")
+    app.button(key="drift-start").click().run()
+    recipe, job = session(app).trail.drift
+    job.wait(120)
+    app.run()
+    assert recipe == session(app).recipe.active() and job.error is None
+    assert job.value.sentence()[1:] in words(app).replace("&gt;", ">")
+    data, places = attention_guides.drift_data(job.value)
+    assert places[2] == (LAYER, 0) and data["rows"][1]["cells"][0]["text"].endswith(
+        f"{float(job.value.divergence[LAYER][0]):.3f}"
+    )
+    assert not app.exception
+
+
+def test_nothing_changed_has_no_drift() -> None:
+    app = opened("attention", model="negation-text")
+    assert "nothing to compare" in words(app) and app.button(key="drift-start").disabled
+
+
+def test_the_least_important_heads_are_found_and_removed() -> None:
+    app = opened("attention", model="negation-text")
+    app.button(key="heads-start").click().run()
+    job = session(app).trail.heads_job
+    assert job is not None
+    job.wait(200)
+    app.run()
+    table = job.table
+    assert job.error is None and table is not None and len(table.rows) == 4
+    ranked = table.ranked("cost")
+    assert (ranked[0].layer, ranked[0].head) == ("encoder.layers.0.self_attn", 0)  # the one that costs least
+    app.number_input(key=key(app, "heads-count")).set_value(2).run()
+    app.button(key="heads-remove").click().run()
+    (step,) = session(app).recipe
+    assert step == table.least(2, by="cost")
+    assert not app.exception
+
+
+def test_gains_are_searched_and_become_a_step() -> None:
+    app = opened("attention", model="negation-text")
+    app.button(key="gains-start").click().run()
+    job = session(app).trail.gains_job
+    job.wait(200)
+    app.run()
+    assert job.error is None and job.tuned is not None
+    app.button(key="gains-use").click().run()
+    assert session(app).recipe == job.tuned.recipe and session(app).recipe[0].edit == "gain"
+    assert not app.exception and "could not be drawn" not in words(app)
