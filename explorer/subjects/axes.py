@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,6 +73,9 @@ def guessed_axis(inputs: Inputs, length: int) -> Axis:
     ids = [tensor for tensor in tensors if not tensor.is_floating_point() and tensor.shape[1:] == (length,)]
     if ids and int(ids[0].max()) > 1:
         masks = [tensor for tensor in ids[1:] if int(tensor.max()) <= 1]
+        named = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None  # not the token types
+        if named is not None and named.shape == ids[0].shape:
+            masks = [named]
         shown = masks[0] if masks else torch.ones_like(ids[0])
         pairs = zip(ids[0].tolist(), shown.tolist(), strict=True)
         rows = (tuple(str(i) if on else "" for i, on in zip(row, mask, strict=True)) for row, mask in pairs)

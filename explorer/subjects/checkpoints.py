@@ -52,4 +52,7 @@ def from_checkpoint(folder: Path) -> nn.Module:
         what = f"the checkpoint lacks weights, first {missing[0]}"
         raise ExplorerError(what, where=str(folder), instead="train or load them first")
     assert isinstance(model, nn.Module)
+    for module in model.modules():  # nothing is written on, so nothing has to be remembered
+        if getattr(getattr(module, "config", None), "use_cache", False):
+            module.config.use_cache = False  # type: ignore[union-attr]
     return model

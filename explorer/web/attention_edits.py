@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.evaluation.slices import Slice, by_slice
+from explorer.figures.attention_edit import edit_figure, work_figure
 from explorer.figures.template import CONFIG
 from explorer.figures.words import change_text, metric_label, metric_text
 from explorer.knobs import NEW_STEPS
@@ -87,8 +88,6 @@ def work_card(session: Session, found: Looked) -> None:
     sites = [site for site in session.bench.attention_sites if not site.is_gate]
     if not steps or not sites:
         return
-    from explorer.figures.attention_edit import edit_figure, work_figure
-
     look = look_of(session)
     with st.container(key="card-work-of-edit"):
         st.html(markup.title("What the edit does to one row, and what it would save", steps[-1].sentence()))
@@ -98,7 +97,7 @@ def work_card(session: Session, found: Looked) -> None:
         if look.layer in found.dense.layers and look.layer in found.variant.layers:
             with left:
                 figure = edit_figure(
-                    found.dense, found.variant, look.layer, look.head, query=look.query or 0, **options
+                    found.dense, found.variant, look.layer, look.head, query=look.query, **options
                 )
                 st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-row")
         with right:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from explorer.drift import AttentionDrift, attention_drift
 from explorer.errors import ExplorerError
+from explorer.figures.attention_tuning import tuning_figure
 from explorer.figures.template import CONFIG
 from explorer.figures.words import change_text, metric_label
 from explorer.recipe import Recipe
@@ -324,8 +325,6 @@ def _gains() -> None:
         if not job.finished:
             st.progress(min(1.0, job.share), text=f"step {len(job.history)} of {job.steps}")
         elif job.tuned is not None:
-            from explorer.figures.attention_tuning import tuning_figure
-
             tuned = job.tuned
             st.plotly_chart(tuning_figure(tuned, dark=is_dark()), theme=None, config=CONFIG, key="gains-figure")
             st.button("Use these gains", key="gains-use", on_click=act, args=(use_gains, tuned), type="primary",

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode
 
-from explorer.attention.capture import captured
+from explorer.attention.capture import captured, capturing
+from explorer.weights.clone import private_clone
 from explorer.weights.open_attention import open_attention
 
 B, H, N, S, D = 2, 4, 5, 7, 3
@@ -156,3 +157,88 @@ def test_nothing_stays_behind_after_an_exception() -> None:
     assert _get_current_function_mode() is None
     F.scaled_dot_product_attention(*tensors())
     assert len(maps) == 1
+
+
+def stock(kind: str) -> nn.Module:
+    """A stock layer in training mode without dropout, which takes PyTorch's own slow path."""
+    torch.manual_seed(2)
+    made = nn.TransformerDecoderLayer if kind == "decoder" else nn.TransformerEncoderLayer
+    return made(H * D, H, 16, dropout=0.0, batch_first=True, norm_first=kind == "norm first")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "norm first", "decoder"])
+def test_stock_layers_show_what_they_would_tell_and_run_the_same(kind: str) -> None:
+    layer, x, memory = stock(kind), torch.randn(B, N, H * D), torch.randn(B, S, H * D)
+    padding, causal = torch.zeros(B, N, dtype=torch.bool), nn.Transformer.generate_square_subsequent_mask(N)
+    padding[0, 3:] = True
+    wanted: list[Tensor] = []
+
+    def listen(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        told = {**kwargs, "need_weights": True, "average_attn_weights": False}
+        wanted.append(nn.MultiheadAttention.forward(module, *args, **told)[1])  # type: ignore[arg-type]
+
+    for module in layer.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.register_forward_pre_hook(listen, with_kwargs=True)
+    if kind == "decoder":
+        given: dict[str, Any] = {"memory": memory, "tgt_mask": causal, "tgt_key_padding_mask": padding.float() * -1e9}
+    else:
+        given = {"src_key_padding_mask": padding}
+    plain = layer(x, **given).detach()
+    opened, seen = private_clone(stock(kind)), []  # type: ignore[var-annotated]
+    with torch.no_grad(), capturing(seen.append, opened):
+        output = opened(x, **given)
+    assert [one.module for one in seen] == (["self_attn", "multihead_attn"] if kind == "decoder" else ["self_attn"])
+    for one, weights in zip(seen, wanted, strict=True):
+        assert torch.allclose(one.weights, weights, atol=1e-6)
+    assert torch.allclose(output[~padding], plain[~padding], atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(opened(x, **given)[~padding], output[~padding], atol=1e-5)
+
+
+def test_dropout_of_the_fused_attention_acts_on_the_weights_that_are_seen() -> None:
+    query, key, value = tensors()
+    maps: list[Tensor] = []
+    with captured(maps):
+        torch.manual_seed(4)
+        output = F.scaled_dot_product_attention(query, key, value, dropout_p=0.5)
+    torch.manual_seed(4)
+    assert torch.allclose(maps[0], by_hand(query, key), atol=1e-6)
+    assert torch.equal(output, F.dropout(maps[0], 0.5) @ value)
+
+
+def test_attention_that_is_not_wanted_runs_as_it_is() -> None:
+    query, key, value = tensors()
+    seen: list[Any] = []
+    with capturing(seen.append, wants=lambda module, number: number == 1):
+        first = F.scaled_dot_product_attention(query, key, value)
+        F.scaled_dot_product_attention(query, key, value, attn_mask=None)
+        (query @ key.mT).softmax(-1) @ value
+    assert [(one.module, one.number) for one in seen] == [("", 1)]
+    assert torch.equal(first, F.scaled_dot_product_attention(query, key, value))
+
+
+def test_rows_are_followed_through_masks_casts_and_turns() -> None:
+    query, key, value = tensors()
+    wanted, maps = by_hand(query, key), []  # type: ignore[var-annotated]
+    scores = query @ key.mT / math.sqrt(D)
+    with captured(maps):
+        scores.softmax(-1).double().float().clone() @ value
+        scores.mT.softmax(-2).mT @ value
+        torch.matmul(scores.softmax(-1).mul(0.5), value)
+        torch.einsum("bhns,bhsd->bhnd", scores.softmax(-1), value)
+        torch.einsum("...ns,...sd->...nd", scores.softmax(-1), value)
+    assert [torch.allclose(found, wanted, atol=1e-6) for found in maps] == [True, True, False, True, True]
+    assert torch.allclose(maps[2], wanted / 2, atol=1e-6)
+
+
+def test_products_that_sum_over_something_else_are_no_attention() -> None:
+    rows, values = torch.randn(B, N, S), torch.randn(B, S, D)
+    maps: list[Tensor] = []
+    with captured(maps):
+        rows.softmax(1) @ values  # columns sum to one, and the product sums over rows
+        torch.einsum("bns,bsd->bnd", rows.softmax(1), values)
+        torch.einsum("bns,cd->bnd", rows.softmax(-1), torch.randn(S, D))
+        rows.softmax(-1)[:, 0] @ torch.randn(S, D)
+        (rows.softmax(-1).unsqueeze(-1) * values[:, None]).sum(2)  # no module says that it is attention
+    assert maps == []

@@ -195,6 +195,22 @@ def test_padding_is_left_out_of_measures() -> None:
         assert torch.allclose(with_padding.confidence()[layer], without.confidence()[layer], atol=1e-6)
 
 
+def test_token_types_are_taken_for_no_mask() -> None:
+    kind, config, inputs, _ = FAMILIES["bert"]()
+    types = torch.zeros_like(MASK)
+    ordered = {"input_ids": IDS, "token_type_ids": types, "attention_mask": MASK}
+    maps = ex.load(kind(config), data={**ordered, "labels": torch.arange(EXAMPLES) % 2}).dense.attention(ordered)
+    assert torch.equal(maps.found[0].valid_queries, MASK.bool())
+    assert [label != "" for label in maps.found[0].keys.labels[4]] == MASK[4].bool().tolist()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+def test_a_checkpoint_keeps_no_cache(name: str, tmp_path: Path) -> None:
+    bench, _, inputs = opened(name, "sdpa", tmp_path / name)
+    with torch.no_grad():
+        assert bench.subject.model(**inputs).past_key_values is None
+
+
 @pytest.mark.parametrize("name", ["bert", "llama", "t5"])
 def test_gradients_are_those_of_the_eager_model(name: str, tmp_path: Path) -> None:
     bench, eager, inputs = opened(name, "sdpa", tmp_path / name)
