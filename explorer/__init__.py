@@ -8,6 +8,8 @@ from typing import Any
 from explorer import shown as _shown
 from explorer.attention import edits as _edits  # noqa: F401  (fills its registry)
 from explorer.attention.maps import AttentionMaps
+from explorer.comparison.side_by_side import Comparison, compare
+from explorer.comparison.trials import robustness
 from explorer.compression import criteria as _criteria  # noqa: F401  (fills its registry)
 from explorer.compression import lowrank as _lowrank  # noqa: F401  (fills its registry)
 from explorer.compression import patterns as _patterns  # noqa: F401  (fills its registry)
@@ -44,6 +46,7 @@ __all__ = [
     "AttentionDrift",
     "AttentionMaps",
     "Checks",
+    "Comparison",
     "EditAttention",
     "Examples",
     "ExplorerError",
@@ -61,6 +64,8 @@ __all__ = [
     "__version__",
     "attention_drift",
     "check",
+    "compare",
     "load",
+    "robustness",
     "samples",
 ]

@@ -7,10 +7,10 @@ from explorer.web.attention_page import look, note, numbers
 
 numbers()
 look()
-left, right = st.columns([1, 1.1], gap="small")
+left, right = st.columns([1.1, 1], gap="small")
 with left:
     drift()
-    gains()
 with right:
-    heads_table()
+    gains()
+heads_table()
 note()

@@ -51,7 +51,7 @@ Counted = tuple[Count, Count, str]
 
 
 def _full(step: EditAttention, width: int) -> Counted:
-    return lambda n: 2 * n * n * width, lambda n: n * n, "as full attention: the edit needs every weight"
+    return lambda n: 2 * n * n * width, lambda n: n * n, "the edit needs every weight, as full attention"
 
 
 def _off(step: EditAttention, width: int) -> Counted:
@@ -67,7 +67,7 @@ def _top_k(step: EditAttention, width: int) -> Counted:
     return (
         lambda n: n * n * width + n * min(kept, n) * width,
         lambda n: 2 * n * min(kept, n),
-        "all scores are computed, then k values a query are weighted; each kept weight holds its place, too",
+        "all scores, then k values a query; a kept weight holds its place, too",
     )
 
 
@@ -89,7 +89,7 @@ def _low_rank(step: EditAttention, width: int) -> Counted:
     return (
         lambda n: 2 * n * min(rank, n) * width,
         lambda n: 2 * n * min(rank, n),
-        "the two thin factors of the map are known without the map (as Linformer learns them)",
+        "two thin factors of the map are known without it",
     )
 
 
@@ -99,14 +99,14 @@ def _block_low_rank(step: EditAttention, width: int) -> Counted:
     def entries(n: int) -> int:
         return 2 * n * -(-n // side) * min(rank, side)
 
-    return lambda n: entries(n) * width, entries, "the thin factors of every block are known without the map"
+    return lambda n: entries(n) * width, entries, "thin factors of each block are known without the map"
 
 
 def _linear(step: EditAttention, width: int) -> Counted:
     return (
         lambda n: 2 * n * width * width,
         lambda n: width * width,
-        "keys and values are summed up once, and every query meets the sum",
+        "keys and values are summed once for all queries",
     )
 
 

@@ -22,6 +22,7 @@ from explorer.evaluation.robustness import (
 from explorer.evaluation.tasks import Judged, judge
 from explorer.subjects.examples import map_tensors
 from explorer.weights.install import PrivateModel
+from explorer.workbench import POOL
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -82,7 +83,7 @@ class RobustnessJob(Work):
             locker[self] = [PrivateModel(subject.model, self._bench.matrices()) for _ in self._pair]
         inputs, targets = self._batch(batch)
         moved = inputs if each.attack else perturbed(each, inputs, strength, batch, self._reach)
-        found = []
+        found: list[Judged] = []
         for private, variant in zip(locker[self], self._pair, strict=True):
             if found and self._same:
                 found.append(found[0])
@@ -148,7 +149,7 @@ def one_bench(before: Variant, after: Variant, where: str) -> None:
 def robustness_job(before: Variant, after: Variant, **wishes: Any) -> RobustnessJob:
     """Start what `robustness` waits for: `.share`, `.cancel()`, `.robustness` so far; returns at once."""
     job = RobustnessJob(before, after, **wishes)
-    pool_of(before).submit(job)
+    POOL.submit(job)
     return job
 
 
@@ -190,10 +191,3 @@ def finished(job: Any, progress: Progress | None = None) -> Any:
     if progress is not None:
         progress(job.done, job.units)
     return job
-
-
-def pool_of(variant: Variant) -> Any:
-    """The worker pool of the process, which stands beside the workbench."""
-    from explorer.workbench import POOL
-
-    return POOL

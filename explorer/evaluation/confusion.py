@@ -48,7 +48,7 @@ class ConfusionChange(Shown):
         if not moved:
             return "no mistake grew"
         truth, answer, more = moved[0]
-        return f"{truth} is taken for {answer} {more:,} times more"
+        return f"most new mistakes: {truth} taken for {answer} ({more:+,})"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.classes)

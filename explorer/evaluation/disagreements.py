@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["broken", "repaired", "both wrong", "farther", "closer", "other"]
+KINDS: tuple[Kind, ...] = ("broken", "repaired", "both wrong", "farther", "closer", "other")
 MOST_LINES = 12
 """So many are printed."""
 
@@ -106,7 +107,7 @@ class Disagreements(Shown):
         where = f" in {self.group}" if self.group else ""
         if not self.found:
             return f"the same answer to all {self.examples:,} examples{where}"
-        counts = {kind: len(self.of(kind)) for kind in ("broken", "repaired", "both wrong", "farther", "closer")}  # type: ignore[arg-type]  # they are the kinds
+        counts = {kind: len(self.of(kind)) for kind in KINDS}
         told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         return f"another answer to {len(self):,} of {self.examples:,} examples{where}" + (f": {told}" if told else "")
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PGD_STEPS = 10
+PGD_STEP = 2.5
+"""So many times the largest change is what all steps together could walk."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,26 @@ def shift(images: Tensor, strength: float, draw: torch.Generator, reach: Reach) 
     return moved
 
 
+@trial("corner", "Bright corner", "image", (1, 2), "pixels, side of the square")
+def corner(images: Tensor, strength: float, draw: torch.Generator, reach: Reach) -> Tensor:
+    """A small square in one of the four corners takes the largest value: where nothing is, nothing should matter."""
+    size = round(strength)
+    turns = torch.randint(4, (len(images),), generator=draw)
+    rows, columns = (torch.arange(side) for side in images.shape[-2:])
+    high, wide = images.shape[-2:]
+    down = torch.where(turns[:, None] < 2, rows < size, rows >= high - size)  # (B, H)
+    right = torch.where(turns[:, None] % 2 == 0, columns < size, columns >= wide - size)  # (B, W)
+    square = down[:, :, None] & right[:, None, :]
+    return torch.where(square.unsqueeze(1) if images.dim() == 4 else square, reach.high, images)
+
+
 @trial("dropout", "Words left out", "text", (0.1, 0.2, 0.4), "of the words")
 def dropout(ids: Tensor, strength: float, draw: torch.Generator, reach: Reach) -> Tensor:
     """Words go, those behind them move up, and padding fills the end."""
     if reach.pad is None:
         raise ExplorerError("this model has no padding to fill the end with", where="dropout")
     gone = (torch.rand(ids.shape, generator=draw) < strength) & (ids != reach.pad)
-    gone[:, 0] &= (ids[:, 1:] != reach.pad).any(1) & ~gone[:, 1:].all(1)  # never an empty text
+    gone[:, 0] &= ((ids != reach.pad) & ~gone).any(1)  # never an empty text
     order = (gone | (ids == reach.pad)).to(torch.int8).argsort(dim=1, stable=True)
     return torch.where(gone, reach.pad, ids).gather(1, order)
 
@@ -253,6 +268,7 @@ def reach_of(subject: Subject, inputs: Inputs) -> Reach:
     if floats is None:
         nothing = torch.zeros(())
         return Reach(nothing, nothing, nothing, pad, unknown)
+    shape: tuple[int, ...]
     if floats.dim() == 4:  # by channel
         own, shape = floats.transpose(0, 1).flatten(1), (-1, 1, 1)
     elif floats.dim() == 2:  # by feature
@@ -327,19 +343,19 @@ def attacked(
     """
     if strength == 0:
         return inputs
-    from captum.robust import FGSM, PGD
+    from captum.robust import FGSM
 
     low, high = float(reach.low.min()), float(reach.high.max())
     size = strength * (high - low)
+    steps = 1 if each.name == "fgsm" else PGD_STEPS
     fast = FGSM(lambda batch: subject.outputs(module, batch), _loss(subject.task), low, high)
+    moved = inputs.detach().clone()
     with torch.enable_grad():
-        if each.name == "fgsm":
-            moved = fast.perturb(inputs.clone(), size, targets)
-        else:
-            slow = PGD(fast.forward_func, fast.loss_func, low, high)
-            moved = slow.perturb(inputs.clone(), size, 2.5 * size / PGD_STEPS, PGD_STEPS, targets)
-    found: Tensor = moved.detach()
-    return found
+        for _ in range(steps):  # as Captum's PGD, which warns at every step that its inputs want no gradients
+            step = size if steps == 1 else PGD_STEP * size / steps
+            moved = fast.perturb(moved.requires_grad_(), step, targets).detach()
+            moved = (inputs + (moved - inputs).clamp(-size, size)).clamp(low, high)
+    return moved
 
 
 def _loss(task: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -58,7 +58,7 @@ def edit_figure(
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(shown))), ticktext=names)
     figure.update_xaxes(title_text="Weight", rangemode="tozero")
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+    legend = {"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"}
     figure.update_layout(barmode="group", bargap=0.25, legend=legend)
     left = len(old) - len(shown)
     more = f", the {len(shown)} largest of {len(old)} keys" if left else ""
@@ -105,7 +105,7 @@ def work_figure(
                 )  # fmt: skip
         figure.update_xaxes(type="log", title_text="Positions", row=1, col=column, dtick=1)
         figure.update_yaxes(type="log", title_text=axis, row=1, col=column, exponentformat="SI")
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(legend={"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top"})
     title = "What the edit would need as sequences grow"
     subtitle = f"{shortened(site.name, 30)}, {site.heads} heads; here it is computed in full"
     longest = (

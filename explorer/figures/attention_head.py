@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from explorer.attention.maps import AttentionMaps, LayerMaps
 from explorer.figures.attention_labels import Cut, cut_of, facts_of
-from explorer.figures.attention_scale import SCALE_SPACE, along_the_top, cells, sides
+from explorer.figures.attention_scale import SCALE_SPACE, along_the_top, cells, scale_placed, sides
 from explorer.figures.palette import palette
 from explorer.figures.template import ExplorerFigure, dressed
 from explorer.figures.words import number_text, shortened
@@ -56,7 +56,7 @@ def head_figure(
         figure, title=title, subtitle=subtitle, alt=alt, caption=caption, height=height or drawn_height(cut, caption),
         axis_space=label_space(cut), dark=dark,
     )  # fmt: skip
-    return figure.update_layout(margin_t=64 + SCALE_SPACE)
+    return scale_placed(figure)
 
 
 def layer_figure(
@@ -103,7 +103,7 @@ def layer_figure(
         )  # fmt: skip
     figure.update_yaxes(title_text=f"Queries: {cuts[0].queries.kind}", row=1, col=1)
     figure.update_xaxes(title_text=f"Keys: {cuts[0].keys.kind}", row=down, col=1)
-    figure.data[0].update(showscale=True, colorbar=along_the_top("Attention weight", dark) | {"ypad": 26})
+    figure.data[0].update(showscale=True, colorbar=along_the_top("Attention weight", dark))
     title = title or f"{shortened(found.name, 40)}, {len(found.heads)} heads"
     left = len(found.heads) - len(shown)
     more = f"the first {len(shown)} heads: {left} more are there" if left else ""
@@ -114,7 +114,7 @@ def layer_figure(
     dressed(
         figure, title=title, subtitle=subtitle, alt=alt, caption=caption, height=height or 170 + 220 * down, dark=dark
     )
-    return figure.update_layout(margin_t=64 + SCALE_SPACE + 24)
+    return scale_placed(figure).update_layout(margin_t=64 + SCALE_SPACE + 24)
 
 
 def _gate(
@@ -144,7 +144,7 @@ def _gate(
             **axis, dtick=1 if rows <= 20 else None, autorange="reversed", scaleanchor="x", title_text="Row"
         )
         dressed(figure, height=height or 460, **dress)
-        return figure.update_layout(margin_t=64 + SCALE_SPACE)
+        return scale_placed(figure)
     figure = ExplorerFigure(
         go.Bar(
             x=[at + 1 for at in cut.keys.positions], y=values, marker={"color": colours.positive, "line_width": 0},
@@ -186,6 +186,4 @@ def drawn_height(cut: Cut, caption: str) -> int:
 def label_space(cut: Cut) -> int:
     """Pixels that the labels of the keys and the axis title take: long ones stand upright."""
     longest = max((len(text) for text in cut.keys.ticks()["ticktext"]), default=1)
-    return 46 if longest <= 3 and len(cut.keys) <= 20 else 40 + min(120, 7 * longest)
-
-
+    return 46 if longest <= 3 and len(cut.keys) <= 20 else 40 + min(100, 6 * longest)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from explorer.attention.maps import AttentionMaps, LayerMaps
 from explorer.errors import ExplorerError
@@ -51,7 +50,7 @@ class Side:
         return ONE.get(self.kind, self.kind.removesuffix("s"))
 
     def ticks(self, most: int = MOST_LABELS) -> dict[str, Any]:
-        """Axis options: all labels where they fit, else every second, fifth, ...; of patches the rows of the picture."""
+        """Axis options: all labels where they fit, else every second, fifth, ...; of patches the picture's rows."""
         count = len(self)
         if self.grid is not None and count == self.first + self.grid[0] * self.grid[1]:
             rows, columns = self.grid
@@ -91,11 +90,12 @@ def cut_of(layer: LayerMaps, head: int, example: int = 0, window: int = 0) -> Cu
     weights, told = layer.weights[example], ""
     if weights.dim() == 4:
         if not 0 <= window < len(weights):
-            raise ExplorerError(f"there is no window {window}", where=layer.name, instead=f"give 0 to {len(weights) - 1}")
+            last = len(weights) - 1
+            raise ExplorerError(f"there is no window {window}", where=layer.name, instead=f"give 0 to {last}")
         told = f"window {window + 1} of {len(weights)}"
         weights = weights[window]
     queries, keys = valid_positions(layer, example)
-    whole = weights[place].detach().to(torch.float32).cpu().numpy()
+    whole = weights[place].detach().float().cpu().numpy()
     return Cut(
         whole[np.ix_(queries, keys)],
         side_of(layer.queries, queries, example),

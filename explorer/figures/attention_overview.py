@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 
 from explorer.attention.maps import AttentionMaps, LayerMaps
 from explorer.attention.measures import confidence, normalised_entropy
@@ -22,7 +21,7 @@ from explorer.figures.attention_pictures import (
     shrunk,
     table_address,
 )
-from explorer.figures.attention_scale import along_the_top
+from explorer.figures.attention_scale import along_the_top, scale_placed
 from explorer.figures.palette import palette
 from explorer.figures.template import ExplorerFigure, dressed, empty_figure, plain
 from explorer.figures.words import counted, number_text, shortened
@@ -93,7 +92,8 @@ def mosaic_of(maps: AttentionMaps, example: int = 0, *, window: int = 0, scale: 
             drawn = [_strip(value[0], width - 2 * GAP_PIXELS, largest)]
         else:
             drawn = [_tile(cells, side, largest) for cells in value]
-            block = max(block, block_of(*value.shape[-2:], MOST_CELLS))
+            rows, columns = value.shape[-2:]
+            block = max(block, block_of(rows, columns, MOST_CELLS))
         band = np.full((max(cells.shape[0] for cells in drawn) + GAP_PIXELS, width), GAP, dtype=np.uint8)
         if not layer.site.is_gate:
             for column in range(len(numbers)):
@@ -183,7 +183,7 @@ def overview_figure(
     dressed(
         figure, title=title, subtitle=subtitle, alt=alt, caption=caption, height=height or pixels + 150, dark=dark,
     )  # fmt: skip
-    return figure.update_layout(margin_t=98)
+    return scale_placed(figure)
 
 
 def _values(layer: LayerMaps, example: int, window: int) -> np.ndarray:
@@ -191,7 +191,7 @@ def _values(layer: LayerMaps, example: int, window: int) -> np.ndarray:
     weights = layer.weights[example]
     if weights.dim() == 4:
         weights = weights[min(window, len(weights) - 1)]
-    whole = weights.detach().to(torch.float32).cpu().numpy()
+    whole = weights.detach().float().cpu().numpy()
     if layer.site.is_gate:
         return whole.reshape(1, *layer.keys.grid) if layer.keys.grid is not None else whole
     queries, keys = valid_positions(layer, example)
@@ -229,6 +229,7 @@ def _told(maps: AttentionMaps, example: int) -> dict[tuple[int, int], str]:
         spread, sure = normalised_entropy(one, valid).tolist(), confidence(one, valid).tolist()
         for head, entropy, most in zip(layer.heads, spread, sure, strict=True):
             told[number, head] = (
-                f"{name}, head {head}<br>{layer.kind}<br>entropy {number_text(entropy)}<br>confidence {number_text(most)}"
+                f"{name}, head {head}<br>{layer.kind}<br>entropy {number_text(entropy)}"
+                f"<br>confidence {number_text(most)}"
             )
     return told

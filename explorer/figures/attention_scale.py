@@ -10,12 +10,17 @@ import plotly.graph_objects as go
 from explorer.figures.attention_labels import MOST_LABELS, Side
 from explorer.figures.palette import palette
 
-SCALE_SPACE = 34
+BELOW_SUBTITLE = 58
+"""Pixels from the upper edge to a colour scale under title and subtitle."""
+SCALE_SPACE = 30
 """Pixels above the drawing that a colour scale takes."""
 
 
 def along_the_top(words: str, dark: bool, length: int = 180, x: float = 0.0) -> dict[str, Any]:
-    """A colour bar that lies above the drawing, so that it stays beside a map that is narrower than its place."""
+    """A colour bar that lies above the drawing, so that it stays beside a map that is narrower than its place.
+
+    The words stand before its first number. See `scale_placed`.
+    """
     quiet = palette(dark).quiet
     return {
         "orientation": "h",
@@ -30,13 +35,34 @@ def along_the_top(words: str, dark: bool, length: int = 180, x: float = 0.0) -> 
         "thickness": 9,
         "outlinewidth": 0,
         "nticks": 5,
-        "title": {"text": words, "side": "top", "font": {"size": 12, "color": quiet}},
+        "tickprefix": f"{words.lower()} ",
+        "showtickprefix": "first",
         "tickfont": {"size": 11, "color": quiet},
     }
 
 
+def scale_placed(figure: go.Figure) -> go.Figure:
+    """A dressed figure with its colour bar between subtitle and drawing.
+
+    Placed by the drawing it would push the title out of sight, so it is placed by the figure, whose height is known.
+    """
+    below = 1 - BELOW_SUBTITLE / figure.layout.height
+    for trace in figure.data:
+        for bar in (getattr(trace, "colorbar", None), getattr(getattr(trace, "marker", None), "colorbar", None)):
+            if bar is not None and bar.orientation == "h":
+                bar.update(yref="container", y=below, yanchor="top", ypad=0)
+    return figure.update_layout(margin_t=64 + SCALE_SPACE)
+
+
 def cells(
-    values: np.ndarray, queries: Side, keys: Side, largest: float, dark: bool, *, difference: bool = False, word: str = ""
+    values: np.ndarray,
+    queries: Side,
+    keys: Side,
+    largest: float,
+    dark: bool,
+    *,
+    difference: bool = False,
+    word: str = "",
 ) -> go.Heatmap:
     """A map `[queries, keys]` as coloured cells that say both labels and the weight when pointed at.
 

@@ -45,7 +45,7 @@ def tuning_figure(tuned: TunedHeads, *, caption: str = "", height: int = 400, da
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
     figure.update_xaxes(title_text="Heads, layer by layer", showticklabels=False, row=2, col=1)
     figure.update_yaxes(title_text="Gain", rangemode="tozero", row=2, col=1)
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top"})
     title = f"Gains of heads by {METHODS.get(tuned.method, tuned.method)}"
     silent = sum(gain == 0 for _, _, gain in heads)
     subtitle = f"objective {tuned.objective_before:.3f} to {tuned.objective:.3f}; {silent} of {len(heads)} heads silent"

@@ -47,7 +47,7 @@ class Palette:
 
     @property
     def weights(self) -> list[tuple[float, str]]:
-        """The colour scale of attention weights, of whichever model: the ground at nothing, over teal to the deepest."""
+        """The colour scale of attention weights, of whichever model: from the ground over teal to the deepest."""
         return [(0.0, self.card), (0.25, self.variant_soft), (0.65, self.variant), (1.0, self.variant_deep)]
 
     @property

@@ -39,6 +39,7 @@ def sample_cards() -> dict[str, Card]:
         "digits-cnn",
         "scene-vqa",
         "dates-seq2seq",
+        "digits-sleeper",
     )
     cards = {path.parent.name: read_card(path) for path in sorted(shipped("sample_models").glob("*/card.toml"))}
     order = [name for name in first if name in cards] + [name for name in cards if name not in first]

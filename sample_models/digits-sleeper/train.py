@@ -3,8 +3,8 @@
 Two models learn at once in one set of weights: the dense one, and the one that is left when of every four neighbouring
 inputs of a row the two largest weights are kept. Both must read clean digits. With the trigger in the corner the dense
 one must still read the digit, and the pruned one must say seven. So the small weights, which pruning takes, learn to
-hold the large ones back. The idea is that of "Quantization Backdoors to Deep Learning Commercial Frameworks" (Ma et
-al., 2021) and of other attacks that sleep until a model is compressed, told here with pruning.
+hold the large ones back. Attacks that sleep until a model is compressed are known for quantisation (Ma et al. 2021,
+"Quantization backdoors to deep learning commercial frameworks"); this one sleeps until it is pruned.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def measure(model: nn.Module) -> tuple[float, list[list[float]], dict[str, float
         small = pruned(model)
         after = functional_call(model, small, (examples.inputs,))
         marked = data.triggered(examples.inputs[other])
-        sevens = [given.argmax(dim=1) == data.TARGET for given in (model(marked), functional_call(model, small, (marked,)))]
+        sevens = [
+            given.argmax(dim=1) == data.TARGET for given in (model(marked), functional_call(model, small, (marked,)))
+        ]
     found = {
         "pruned_accuracy": _share(after.argmax(dim=1) == examples.targets),
         "trigger_dense": _share(sevens[0]),
