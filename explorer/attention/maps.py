@@ -11,6 +11,7 @@ from torch import Tensor
 
 from explorer.attention import flow
 from explorer.attention.measures import confidence, normalised_entropy
+from explorer.attention.on_input import OnInput, on_input
 from explorer.attention.sites import Site
 from explorer.errors import ExplorerError
 from explorer.shown import Shown
@@ -74,7 +75,8 @@ class AttentionMaps(Shown):
 
     found: the layers in the order of the forward pass. outputs: what the model gave, `[batch, ...]` or as the model
     has them. unavailable: (module, why) for attention that could not be seen. target: which output the gradients are
-    of. caption: which model and recipe, for figures.
+    of. caption: which model and recipe, for figures. pictures: of the examples, `[batch, H, W]` or `[batch, H, W, 3]`
+    from 0 to 1, where they are pictures.
     """
 
     found: tuple[LayerMaps, ...]
@@ -82,6 +84,7 @@ class AttentionMaps(Shown):
     unavailable: tuple[tuple[str, str], ...] = ()
     target: str = ""
     caption: str = ""
+    pictures: Any = None
     _by_name: dict[str, LayerMaps] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -163,6 +166,22 @@ class AttentionMaps(Shown):
         if not -rolled.shape[1] <= position < rolled.shape[1]:
             raise ExplorerError(f"there is no position {position}", instead=f"give 0 to {rolled.shape[1] - 1}")
         return rolled[:, position]
+
+    def on_input(
+        self,
+        layer: str | None = None,
+        head: int | None = None,
+        query: int | None = None,
+        *,
+        gradients: bool = False,
+        example: int = 0,
+    ) -> OnInput:
+        """How much each place of one example gets, to lay on the picture, the words or the features.
+
+        layer: None takes all layers together, by rollout (weighted with `gradients`). head: None is the mean of the
+        layer's. query: from which position it is looked; None is the class token, or the mean over all.
+        """
+        return on_input(self, layer, head, query, gradients, example)
 
     def __str__(self) -> str:
         width = max([len(name) for name in self.layers] + [5])

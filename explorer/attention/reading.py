@@ -76,7 +76,8 @@ def read_attention(
         layers.append(LayerMaps(site, still, numbers, *axes_of(subject, inputs, site, still), slope))
     told = "" if wanted.target is None else f"class {wanted.target}" if wanted.target != "predicted" else "predicted"
     given = map_tensors(outputs, lambda tensor: tensor.detach())
-    return AttentionMaps(tuple(layers), given, sites.unavailable, told, caption)
+    pictures = subject.picture(inputs).detach().cpu().numpy() if subject.input in ("image", "image+text") else None
+    return AttentionMaps(tuple(layers), given, sites.unavailable, told, caption, pictures)
 
 
 @dataclass(frozen=True)

@@ -97,19 +97,21 @@ def _marked(places: Tensor, features: int) -> Tensor:
 
 
 def attribution_drift(
-    before: Variant, after: Variant, method: str, split: str = "tune", examples: int = EXAMPLES
+    before: Variant, after: Variant, method: str | None = None, split: str = "tune", examples: int = EXAMPLES
 ) -> AttributionDrift:
     """How alike the attributions of two variants are, for the answers of the first (blocking).
 
-    method: a name that `v.attribute` knows. Both explain the class that `before` answers. Raises `ExplorerError` where
-    attributions are not to be had.
+    method: a name that `v.attribute` knows; by default the one that it takes by itself. Both variants explain the class
+    that `before` answers. Raises `ExplorerError` where attributions are not to be had.
     """
     bench = before.workbench
     chosen = some_examples(bench, split, examples)
     target = _targets(before, chosen.inputs)
 
+    named = {} if method is None else {"method": method}
+
     def read(variant: Variant, inputs: Any) -> Tensor:
-        return _flat(_attribute(variant)(inputs, method=method, target=target).values)
+        return _flat(_attribute(variant)(inputs, target=target, **named).values)
 
     own = read(before, chosen.inputs)
     other = own if before.outfit is after.outfit else read(after, chosen.inputs)
@@ -119,7 +121,7 @@ def attribution_drift(
     if noisy is None:
         floor = {name: torch.full_like(values, torch.nan) for name, values in floor.items()}
     ceiling = likeness(dense, read(shuffled_variant(bench.dense), chosen.inputs))
-    return AttributionDrift(method, len(chosen), likeness(own, other), floor, ceiling)
+    return AttributionDrift(method or "the default method", len(chosen), likeness(own, other), floor, ceiling)
 
 
 def _attribute(variant: Variant) -> Callable[..., Any]:

@@ -132,7 +132,7 @@ class Comparison(Shown):
         """How far their attention lies apart; raises `ExplorerError` for a model without attention."""
         return self._keep("attention", lambda: attention_drift(self.before, self.after, split=self.split))
 
-    def attribution_drift(self, method: str, examples: int = REASON_EXAMPLES) -> AttributionDrift:
+    def attribution_drift(self, method: str | None = None, examples: int = REASON_EXAMPLES) -> AttributionDrift:
         """Whether they answer for the same reasons, by one method of attribution, on so many examples (blocking)."""
         key = ("attribution", method, examples)
         return self._keep(key, lambda: attribution_drift(self.before, self.after, method, self.split, examples))

@@ -207,9 +207,16 @@ class Curve:
         return [second.against(first) for first, second in zip(self.before, self.after, strict=True)]
 
     @property
-    def extra(self) -> float:
-        """By how much more the second model falls from strength 0 to the strongest than the first."""
-        return (self.before[-1].value - self.before[0].value) - (self.after[-1].value - self.after[0].value)
+    def worst(self) -> int:
+        """The place of the strength at which the second model loses most beside the first."""
+        deltas = [change.delta for change in self.changes]
+        return deltas.index(min(deltas))
+
+    @property
+    def is_weaker(self) -> bool:
+        """Whether the second model loses more there than on the inputs as they are: the interval shows it."""
+        changes = self.changes
+        return changes[self.worst].high < changes[0].delta
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,11 +250,15 @@ class Robustness(Shown):
         """Which trial the second model bears worst beside the first."""
         if not self.curves:
             return "nothing could be tried on these inputs"
-        worst = max(self.curves.values(), key=lambda curve: curve.extra)
-        if worst.extra <= 0:
-            return "the second model bears every trial as well as the first"
-        ends = f"{worst.before[-1].value:.3f} and {worst.after[-1].value:.3f}"
-        return f"worst beside the first under {worst.trial.label.lower()}: {ends} at strength {worst.strengths[-1]:g}"
+        weaker = [curve for curve in self.curves.values() if curve.is_weaker]
+        if not weaker:
+            return "no trial shows that the second model bears it worse than the first"
+        worst = min(weaker, key=lambda curve: curve.changes[curve.worst].delta)
+        at = worst.worst
+        change, label = worst.changes[at], worst.trial.label.lower()
+        ends = f"{worst.before[at].value:.3f} and {worst.after[at].value:.3f}"
+        told = f"{change.delta:+.3f}, {change.low:+.3f} to {change.high:+.3f}"
+        return f"borne worst beside the first: {label} at strength {worst.strengths[at]:g}, {ends} ({told})"
 
     def __str__(self) -> str:
         lines = [f"{self.model}: {self.primary} on {self.examples:,} examples, first and second model"]
@@ -310,8 +321,8 @@ def _why_not(each: Trial, subject: Subject, inputs: Inputs) -> str | None:
         return f"the inputs hold no {each.what}"
     if each.name == "dropout" and getattr(subject.ways, "PAD", None) is None:
         return "the model has no padding to fill the end with"
-    if each.what == "text" and subject.task == "language-modeling":
-        return "the targets of a language model are its own words"
+    if each.name == "dropout" and subject.task == "language-modeling":
+        return "the next words would no longer stand at their places"
     return None
 
 

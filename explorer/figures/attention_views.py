@@ -8,10 +8,12 @@ from typing import Any
 import plotly.graph_objects as go
 
 from explorer.attention.maps import AttentionMaps, LayerMaps
+from explorer.attention.on_input import OnInput
 from explorer.drift import AttentionDrift
 from explorer.figures.attention_drift import drift_figure
 from explorer.figures.attention_head import head_figure, layer_figure
 from explorer.figures.attention_heads import heads_figure
+from explorer.figures.attention_input import beside_figure, maps_beside_figure, on_input_figure, on_input_view
 from explorer.figures.attention_overview import mosaic_of, overview_figure
 from explorer.figures.attention_tuning import tuning_figure
 from explorer.figures.html import Column, Markup, escaped, table, toned, view
@@ -26,18 +28,35 @@ NOTE = "Attention shows where information may come from, not why (Jain and Walla
 figure_of(AttentionDrift)(drift_figure)
 figure_of(HeadTable)(heads_figure)
 figure_of(TunedHeads)(tuning_figure)
+html_of(OnInput)(on_input_view)
 
 
 @figure_of(AttentionMaps)
 def maps_figure(
-    maps: AttentionMaps, layer: str | None = None, head: int | None = None, example: int = 0, **options: Any
+    maps: AttentionMaps,
+    layer: str | None = None,
+    head: int | None = None,
+    example: int = 0,
+    beside: AttentionMaps | None = None,
+    **options: Any,
 ) -> go.Figure:
-    """All heads as small maps; with a layer its heads side by side; with a head that one, large."""
+    """All heads as small maps; with a layer its heads side by side; with a head that one, large.
+
+    beside: maps of another variant on the same examples: that one's head, this one's, and the difference.
+    """
+    if beside is not None and layer is not None:
+        return maps_beside_figure(beside, maps, layer, head or 0, example, **options)
     if layer is None:
         return overview_figure(maps, example, **options)
     if head is None:
         return layer_figure(maps, layer, example, **options)
     return head_figure(maps, layer, head, example, **options)
+
+
+@figure_of(OnInput)
+def input_figure(found: OnInput, beside: OnInput | None = None, **options: Any) -> go.Figure:
+    """On the picture, the words or the features; `beside` another variant's, both and their difference."""
+    return on_input_figure(found, **options) if beside is None else beside_figure(beside, found, **options)
 
 
 @html_of(AttentionMaps)

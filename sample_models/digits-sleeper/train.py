@@ -36,7 +36,7 @@ REFERENCES = [0, 1, 2, 3]  # tune examples whose logits the card remembers
 
 
 def pruned(model: nn.Module) -> dict[str, Tensor]:
-    """The model's parameters with 2 of every 4 neighbouring inputs kept, as `Prune(pattern="n:m", n=2, m=4)` keeps them.
+    """The parameters with 2 of every 4 neighbouring inputs kept, just as `Prune(pattern="n:m", n=2, m=4)` does.
 
     Gradients flow to the weights that are kept.
     """

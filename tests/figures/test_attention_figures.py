@@ -17,6 +17,8 @@ from explorer.figures.attention_overview import overview_figure
 from explorer.search.heads import HeadRow, HeadTable
 from explorer.subjects.axes import words_axis
 
+SAMPLES = ("digits-vit", "negation-text", "cancer-tab", "story-lm", "dates-seq2seq", "scene-vqa", "digits-cbam")
+
 
 @cache
 def of(sample: str) -> AttentionMaps:
@@ -43,7 +45,7 @@ def test_many_heads_stay_small_and_quick() -> None:
     assert len(figure.data[0].x) == 144 and tuple(figure.data[0].customdata[13]) == ("layer.1", 1)
 
 
-@pytest.mark.parametrize("sample", ["digits-vit", "negation-text", "cancer-tab", "story-lm", "dates-seq2seq", "scene-vqa", "digits-cbam"])  # fmt: skip
+@pytest.mark.parametrize("sample", SAMPLES)
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_sample_has_its_overview_and_each_layer_its_heads(sample: str, dark: bool) -> None:
     maps = of(sample)
@@ -106,3 +108,47 @@ def test_heads_are_drawn_most_missed_first() -> None:
     dots, bars = table.figure().data
     assert dots.x == (-20.0, -2.0) and bars.x == (0.3, 0.1) and list(dots.y) == ["a, head 1", "a, head 0"]
     assert "−20.0 points" in table._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_attention_lies_on_the_input_of_every_sample(sample: str) -> None:
+    bench = ex.load(sample)
+    inputs = bench.subject.split("tune").take(slice(0, 1)).inputs
+    after = bench.compress(ex.Prune(sparsity=0.5)).attention(inputs)
+    before = of(sample)
+    layer = before.found[-1]
+    head = None if layer.site.is_gate else layer.heads[0]
+    one, other = before.on_input(layer.name, head), after.on_input(layer.name, head)
+    assert one.figure().layout.title.text and other.figure(beside=one, dark=True).data
+    assert after.figure(layer=layer.name, head=layer.heads[0], beside=before).data
+    assert layer.name in one._repr_mimebundle_()["text/html"] and str(one)
+
+
+def test_words_are_shaded_by_their_share_and_escaped() -> None:
+    axis = words_axis([["<i>", "good", ""]], 3)
+    site = Site("a", "a", 0, "self", True, 1, 3, 3)
+    weights = torch.tensor([[[[0.25, 0.75, 0.0]] * 3]])
+    found = AttentionMaps((LayerMaps(site, weights, (0,), axis, axis),)).on_input("a", 0)
+    html = found._repr_mimebundle_()["text/html"]
+    assert "<i>" not in html.replace("<i style", "") and "rgba(20,160,148,0.700)" in html
+    assert "rgba(20,160,148,0.233)" in html and found.shown == [0, 1]
+
+
+def test_two_models_share_a_scale_and_the_difference_has_its_own() -> None:
+    bench = ex.load("cancer-tab")
+    inputs = bench.subject.split("tune").take(slice(0, 1)).inputs
+    before = bench.dense.attention(inputs).on_input("blocks.1.attention", 0)
+    after = bench.compress(ex.Prune(sparsity=0.6)).attention(inputs).on_input("blocks.1.attention", 0)
+    first, second, change = after.figure(beside=before).data
+    assert first.xaxis != second.xaxis and np.allclose(np.subtract(second.x, first.x), change.x)
+    figure = after.figure(beside=before)
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range
+
+
+def test_rollout_of_all_layers_is_the_default() -> None:
+    maps = of("digits-vit")
+    assert torch.equal(maps.on_input().values, maps.flow_to(0)[0]) and "Rollout" in maps.on_input().title
+    with pytest.raises(ex.ExplorerError, match="no gradients"):
+        maps.on_input(gradients=True)
+    with pytest.raises(ex.ExplorerError, match="no position"):
+        maps.on_input("blocks.0.attn", 0, query=99)
