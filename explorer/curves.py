@@ -33,7 +33,8 @@ def own_field(step: Step) -> str:
 def turner(recipe: Recipe, position: int, field: str) -> Callable[[float], Recipe]:
     """The recipe as a function of one knob; the knob that says the same in other words is let go."""
     step = recipe[position]
-    if isinstance(step, (Recover, EditAttention)) or field not in type(step).model_fields or field not in (*RIVALS, "n", "bits"):
+    no_knob = isinstance(step, (Recover, EditAttention)) or field not in (*RIVALS, "n", "bits")
+    if no_knob or field not in type(step).model_fields:
         raise ExplorerError(
             f'a {step.label} step has no knob "{field}"',
             where="curve",

@@ -68,3 +68,6 @@ EDITS: Registry[Callable[..., Any]] = Registry("edit")
 
 FACTORISATIONS: Registry[Callable[..., Any]] = Registry("low-rank method")
 """Ways to write a matrix as a product of two thin ones. Filled by `compression/lowrank.py`."""
+
+METHODS: Registry[Callable[..., Any]] = Registry("attribution method")
+"""Ways to say what an answer rests on. Filled by `attribution/methods.py` and its neighbours."""

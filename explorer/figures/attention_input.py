@@ -84,6 +84,7 @@ def maps_beside_figure(
         sides(figure, cuts[0].queries, cuts[0].keys, place, MOST_BESIDE)
         if column > 1:
             figure.update_yaxes(showticklabels=False, **place)
+    figure.update_annotations(font={"size": 13, "color": palette(dark).quiet})
     title = f"{shortened(layer, 40)}, head {head}, before and after"
     told = facts_of(after, example, f"full colour {number_text(largest)}, of the difference ±{number_text(reach)}")
     alt = f"{title}: {told}. Before: {before.caption}. After: {after.caption}."

@@ -58,8 +58,11 @@ class EditAttention(Step):
         json_schema_extra={"rare": True},
     )
     temperature: float | None = Field(
-        default=None, gt=0.0, title="Temperature", description="Scores are divided by this: below 1 sharpens, above 1 blurs."
-    )  # fmt: skip
+        default=None,
+        gt=0.0,
+        title="Temperature",
+        description="Scores are divided by this: below 1 sharpens, above 1 blurs.",
+    )
     k: int | None = Field(default=None, ge=1, title="Keep", description="So many keys of each row keep their weight.")
     window: int | None = Field(
         default=None, ge=0, title="Window", description="Each position sees neighbours up to so many places away."

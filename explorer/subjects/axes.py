@@ -56,7 +56,7 @@ def patches_axis(count: int, grid: tuple[int, int], first: int = 0) -> Axis:
 
 
 def guessed_axis(inputs: Inputs, length: int) -> Axis:
-    """What `length` positions may be, from the shapes of a model's inputs: patches, features, tokens, or just places."""
+    """What `length` positions may be, from the shapes of a model's inputs: patches, features, tokens, or places."""
     count = batch_length(inputs)
     tensors = tensors_in(inputs)
     for tensor in tensors:

@@ -96,9 +96,7 @@ def work_card(session: Session, found: Looked) -> None:
         left, right = st.columns(2)
         if look.layer in found.dense.layers and look.layer in found.variant.layers:
             with left:
-                figure = edit_figure(
-                    found.dense, found.variant, look.layer, look.head, query=look.query, **options
-                )
+                figure = edit_figure(found.dense, found.variant, look.layer, look.head, query=look.query, **options)
                 st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-row")
         with right:
             figure = work_figure(steps[-1], site, **options)

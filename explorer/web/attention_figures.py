@@ -5,7 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer.attention.maps import AttentionMaps
+from explorer.errors import ExplorerError
 from explorer.figures.attention_head import head_figure
+from explorer.figures.attention_input import maps_beside_figure
 from explorer.figures.attention_overview import overview_figure
 from explorer.figures.template import CONFIG
 from explorer.web import markup
@@ -33,10 +35,12 @@ def map_card(session: Session, found: Looked) -> None:
     if not changes_nothing(session.recipe):
         with st.container(key="card-map"):
             st.html(markup.title("The whole map", "queries down, keys across; point at a cell for words and weight"))
-            models = [("dense", found.dense), ("this variant", found.variant)]
-            for column, (name, maps) in zip(st.columns(2, gap="small"), models, strict=True):
-                with column:
-                    one_map(session, look, maps, name)
+            try:
+                figure = maps_beside_figure(found.dense, found.variant, look.layer, look.head, dark=is_dark())
+            except ExplorerError as problem:  # the variant has not that head, or not at this size
+                st.html(markup.quiet(markup.sentence(str(problem))))
+            else:
+                st.plotly_chart(figure, theme=None, config=CONFIG, key="map-beside")
     with st.popover("Figures to save", icon=":material/download:", width="stretch", help="Files that need no network."):
         name = f"{session.sample}-{look.layer}-{look.head}"
         for kind, maps in (("dense", found.dense), ("variant", found.variant)):

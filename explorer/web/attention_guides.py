@@ -210,8 +210,9 @@ def _table(session: Session, table: HeadTable, whole: bool) -> None:
                      help="What decides which heads go first.")  # fmt: skip
     with columns[1]:
         most = max(1, len(table.rows) - 1)
-        st.number_input("How many", 1, most, key=session.control("heads-count", min(int(wishes.get("heads-count", 1)), most)),
-                        on_change=act, args=(_wish, "heads-count"), help="So many heads go; never all of them.")  # fmt: skip
+        key = session.control("heads-count", min(int(wishes.get("heads-count", 1)), most))
+        help = "So many heads go; never all of them."
+        st.number_input("How many", 1, most, key=key, on_change=act, args=(_wish, "heads-count"), help=help)
     with columns[2]:
         st.button("Remove these heads", key="heads-remove", on_click=act, args=(remove_least, table), width="stretch",
                   help="Adds the step that switches them off.")  # fmt: skip

@@ -201,8 +201,12 @@ def test_a_new_look_has_chosen_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("sample", "text", "answer"),
-    [("scene-vqa", "how many ?", "know the word"), ("scene-vqa", "is there a six ?", ""), ("dates-seq2seq", "3 March 1994", "1994-03-03")],
-)  # fmt: skip
+    [
+        ("scene-vqa", "how many ?", "know the word"),
+        ("scene-vqa", "is there a six ?", ""),
+        ("dates-seq2seq", "3 March 1994", "1994-03-03"),
+    ],
+)
 def test_questions_and_dates_of_ones_own(sample: str, text: str, answer: str) -> None:
     app = opened("attention", model=sample)
     app.text_input(key=key(app, "look-typed")).set_value(text).run()
