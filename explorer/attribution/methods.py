@@ -145,9 +145,11 @@ def _in_groups(question: Question, draw: Callable[[int], Sequence[Tensor]], comp
     return together(groups, question.score(question.starts), complete, count * GROUPS)
 
 
-def together(groups: Sequence[Sequence[Tensor]], start: Tensor, complete: bool, samples: int) -> Found:
+def together(
+    groups: Sequence[Sequence[Tensor]], start: Tensor, complete: bool, samples: int, by_feature: bool = False
+) -> Found:
     """The mean of repeated runs with its standard error."""
     stacked = [torch.stack(list(listed)) for listed in zip(*groups, strict=True)]
     means = tuple(values.mean(0) for values in stacked)
     errors = tuple(values.std(0) / len(groups) ** 0.5 for values in stacked)
-    return Found(means, start, complete, errors, samples)
+    return Found(means, start, complete, errors, samples, by_feature=by_feature)

@@ -119,7 +119,7 @@ def _sampled(question: Question, method: Any, complete: bool) -> Found:
             rows.append(one.shown(one.averaged(found)))
             question.tick(1 / (REPEATS * len(question)))
         runs.append([torch.cat(list(listed)) for listed in zip(*rows, strict=True)])
-    return together(runs, question.score(question.starts_raw), complete, count * REPEATS)
+    return together(runs, question.score(question.starts_raw), complete, count * REPEATS, by_feature=True)
 
 
 def _masks(question: Question) -> tuple[Tensor, ...]:

@@ -27,7 +27,8 @@ class Found:
     """What a method found: values at places for each part.
 
     start: `[B]`, F at the baseline. complete: the values promise to sum to F(x) - F(baseline). errors: standard errors
-    of the values, of methods that sample. samples: how many samples or steps it took for an example.
+    of the values, of methods that sample. samples: how many samples or steps it took for an example. by_feature: a
+    feature's value stands at all its places, so that it counts once in a sum.
     """
 
     values: tuple[Tensor, ...]
@@ -36,6 +37,7 @@ class Found:
     errors: tuple[Tensor, ...] | None = None
     samples: int | None = None
     note: str = ""
+    by_feature: bool = False
 
 
 @dataclass
@@ -169,11 +171,11 @@ def rows_that_fit(scores: Scores, given: Sequence[Tensor]) -> int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Random numbers of torch and numpy from a seed, as they were before afterwards (Captum draws from both)."""
-    before = np.random.get_state()  # noqa: NPY002  (Captum draws from this one)
+    before = np.random.get_state()  # Captum draws from this one
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002  (Captum draws from this one)
+            np.random.seed(seed % 2**32)  # Captum draws from this one
             yield
     finally:
-        np.random.set_state(before)  # noqa: NPY002  (Captum draws from this one)
+        np.random.set_state(before)  # Captum draws from this one

@@ -49,9 +49,9 @@ class Scores(nn.Module):
                 held[part.at] = tensor
         with self._embedded(vectors):
             outputs = self.subject.outputs(self.model, exchanged(self.nesting, held))
-        return self._chosen(outputs, positions)
+        return self.chosen(outputs, positions)
 
-    def _chosen(self, outputs: Any, positions: Tensor) -> Tensor:
+    def chosen(self, outputs: Any, positions: Tensor) -> Tensor:
         """Of the outputs, those of the head and the position."""
         if isinstance(outputs, Mapping):
             outputs = outputs[self.head if self.head is not None else next(iter(outputs))]

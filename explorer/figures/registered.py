@@ -10,6 +10,7 @@ from explorer.compression.lowrank import Spectrum
 from explorer.evaluation.latency import Latency
 from explorer.evaluation.quality import Quality
 from explorer.figures import attention_views as _attention  # noqa: F401  (registers figures and notebook views)
+from explorer.figures import comparison as _comparison  # noqa: F401  (registers figures)
 from explorer.figures import gates as _gates  # noqa: F401  (registers notebook views)
 from explorer.figures import result_views as _results  # noqa: F401  (registers notebook views)
 from explorer.figures import sensitivity as _sensitivity  # noqa: F401  (registers figure and notebook view)

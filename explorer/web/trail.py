@@ -48,5 +48,6 @@ class Trail:
     heads_job: Any = None  # its measurements of heads, and the search for their gains
     gains_job: Any = None
     drift: Any = None
+    compared: Any = None  # of the Compare page
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)
