@@ -8,6 +8,12 @@ from typing import Any
 from explorer import shown as _shown
 from explorer.attention import edits as _edits  # noqa: F401  (fills its registry)
 from explorer.attention.maps import AttentionMaps
+from explorer.attribution import layers as _layers  # noqa: F401  (fills its registry)
+from explorer.attribution import methods as _methods  # noqa: F401  (fills its registry)
+from explorer.attribution import perturbing as _perturbing  # noqa: F401  (fills its registry)
+from explorer.attribution import rules as _rules  # noqa: F401  (fills its registry)
+from explorer.attribution.faithfulness import Faithfulness
+from explorer.attribution.result import Attributions
 from explorer.comparison.side_by_side import Comparison, compare
 from explorer.comparison.trials import robustness
 from explorer.compression import criteria as _criteria  # noqa: F401  (fills its registry)
@@ -45,11 +51,13 @@ __all__ = [
     "Codebook",
     "AttentionDrift",
     "AttentionMaps",
+    "Attributions",
     "Checks",
     "Comparison",
     "EditAttention",
     "Examples",
     "ExplorerError",
+    "Faithfulness",
     "Head",
     "HeadTable",
     "Limits",

@@ -12,8 +12,13 @@ from torch import nn
 
 from explorer import saving
 from explorer.attending import as_tensors
+from explorer.attributing import attribute
 from explorer.attention.maps import AttentionMaps
 from explorer.attention.reading import MOST_BYTES, Wanted, read_attention
+from explorer.attribution.faithfulness import Faithfulness
+from explorer.attribution.reading import Asked, Progress
+from explorer.attribution.result import Attributions
+from explorer.believing import faithfulness
 from explorer.compression.plan import Plan
 from explorer.errors import ExplorerError
 from explorer.evaluation.answers import Answer
@@ -125,6 +130,58 @@ class Variant(Shown):
                 raise
             except Exception as problem:
                 raise as_error(problem) from problem
+
+    def attribute(
+        self,
+        inputs: Any,
+        method: str | None = None,
+        target: Any = None,
+        baseline: Any = None,
+        *,
+        layer: str | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        position: int = -1,
+        head: str | None = None,
+        progress: bool | Progress = True,
+    ) -> Attributions:
+        """What the answers to some examples rest on: logits explained place by place.
+
+        Parameters
+        ----------
+        method: by name, "integrated-gradients" where it is left out. target: an output's number, or one an example;
+            None for the predicted class. baseline: a tensor, "zero", "mean", "blur" or "pad", or {part: one of these};
+            by default zero for pictures, the mean row for tables, padding for tokens.
+        layer: of the methods that look at one ("rollout" for attention-x-gradient). samples: steps or samples.
+        position: the step of an answer that is explained; of stories the next word, -1 after the last. head: of a
+            model with several answers. progress: a bar, or a function that is told the share done (False stops).
+
+        Raises `ExplorerError` for a method that cannot be right on this model; one that lacks gradients is replaced by
+        feature ablation, and `.note` says so.
+        """
+        return attribute(
+            self, inputs, Asked(method, target, baseline, layer, samples, seed, position, head), progress
+        )
+
+    def faithfulness(
+        self,
+        methods: Sequence[str] | None = None,
+        examples: int = 64,
+        split: str = "tune",
+        *,
+        baseline: Any = None,
+        seed: int = 0,
+        position: int = -1,
+        head: str | None = None,
+        progress: bool | Progress = True,
+    ) -> Faithfulness:
+        """Which attribution method to believe on this variant: each beside random numbers, with its spread (blocking).
+
+        methods: by name; all that are right here but the two slowest where they are left out. examples: the first so
+        many of the split in the order of evaluation. baseline, seed, position, head: as of `attribute`.
+        """
+        asked = Asked(None, None, baseline, None, None, seed, position, head)
+        return faithfulness(self, methods, examples, split, asked, progress)
 
     def answers(self, indices: Sequence[int], split: str = "tune") -> list[Answer]:
         """What the variant says to single examples of a split (not of the sealed one)."""

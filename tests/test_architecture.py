@@ -23,6 +23,8 @@ FLOORS = {
         "variant",
         "report",
         "attending",
+        "attributing",
+        "believing",
         "drift",
         "drift_bounds",
         "jobs",

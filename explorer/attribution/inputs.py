@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -145,10 +145,11 @@ def _grid(side: Sequence[int], grids: Sequence[tuple[int, int]]) -> tuple[int, i
 def axis_of(subject: Subject, inputs: Inputs, part: Part) -> Axis:
     """What the features of a part are called: patches, words, columns."""
     count = int(tensors_in(inputs)[part.at].shape[0])
-    axis = subject.axis(inputs, part.count)
-    fits = axis.grid == part.grid if part.kind == "image" else axis.grid is None
-    if axis.length == part.count and fits and not axis.first:
-        return axis
+    for own in (0, 1, 2):  # tokens of the model's own may stand before the first feature
+        axis = subject.axis(inputs, part.count + own)
+        fits = axis.grid == part.grid if part.kind == "image" else axis.grid is None
+        if axis.length == part.count + own and fits and axis.first == own and axis.name != "positions":
+            return replace(axis, labels=tuple(labels[own:] for labels in axis.labels), first=0)
     if part.kind == "tokens":
         ids = tensors_in(inputs)[part.at].tolist()
         return words_axis([[str(i) if i != part.padding else "" for i in row] for row in ids], part.count, "tokens")

@@ -79,7 +79,7 @@ def layer_integrated_gradients(question: Question) -> Found:
     if question.layer is None:
         if any(part.kind == "tokens" for part in question.parts):
             return integrated_gradients(question)
-        question.layer = _picture_layers(question)[0].name
+        question.layer = _picture_layers(question, ())[0].name
     if len(question.parts) > 1:
         raise question.no("a layer of several parts at once cannot be told apart")
     part, name = question.parts[0], question.layer
@@ -215,7 +215,7 @@ def _as_place(question: Question, picture: Part, name: str, shape: tuple[int, ..
     return None
 
 
-def _picture_layers(question: Question) -> list[Place]:
+def _picture_layers(question: Question, mixing: tuple[type, ...] = MIXING) -> list[Place]:
     """The layers whose output lies on the picture and which the explained output depends on, in their order."""
     picture, one = _picture(question, "a layer's map"), question.at(0)
     seen: list[tuple[Place, Tensor]] = []
@@ -225,7 +225,7 @@ def _picture_layers(question: Question) -> list[Place]:
             if not _is(output) or not output.requires_grad or any(output is known for _, known in seen):
                 return
             place = _as_place(question, picture, name, tuple(output.shape))
-            if place is not None and not (place.of_tokens and isinstance(module, MIXING)):
+            if place is not None and not (place.of_tokens and isinstance(module, mixing)):
                 seen.append((place, output))
 
         return hook

@@ -132,9 +132,12 @@ def _masks(question: Question) -> tuple[Tensor, ...]:
 
 
 def _own_masks(one: Question) -> tuple[Tensor, ...]:
-    """The same for one example, with all padding as one feature, which changes nothing and costs one sample."""
+    """The same for one example: padding goes with the first token, which costs no sample and changes nothing."""
     masks = []
     for part, raw, mask in zip(one.parts, one.raw, _masks(one), strict=True):
-        masks.append(torch.where(raw == part.padding, -1, mask) if part.kind == "tokens" else mask)
+        there = raw != part.padding
+        if part.kind == "tokens" and bool(there.any()):
+            mask = torch.where(there, mask, mask[there].min())
+        masks.append(mask)
     numbers = torch.cat([mask.flatten() for mask in masks]).unique(sorted=True)
     return tuple(torch.searchsorted(numbers, mask) for mask in masks)

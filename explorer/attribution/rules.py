@@ -85,7 +85,8 @@ def _depends(value: Any) -> bool:
 def why_not(question: Question, modules: tuple[type, ...], once: tuple[type, ...], functions: set[Any]) -> str:
     """The first operation of a watched forward pass that has no rule, in words; "" where all have one."""
     watch = _Rules(functions, SCALINGS if once else set())
-    one, handles = question.at(0), []
+    inputs = tuple(point.clone().requires_grad_() for point in question.at(0).points)
+    handles: list[Any] = []
 
     def enter(module: nn.Module, args: Any) -> None:
         if type(module) in modules:
@@ -99,13 +100,11 @@ def why_not(question: Question, modules: tuple[type, ...], once: tuple[type, ...
     try:
         for module in question.scores.model.modules():
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        inputs = tuple(point.clone().requires_grad_() for point in one.points)
         with torch.enable_grad(), watch:
-            outputs = question.subject.outputs(question.scores.model, _nested(question.scores, inputs))
+            question.subject.outputs(question.scores.model, _nested(question.scores, inputs))
     finally:
         for handle in handles:
             handle.remove()
-    del outputs
     names = {module: name for name, module in question.scores.model.named_modules()}
     again = [names[module] for module, runs in watch.runs.items() if runs > 1 and (type(module) in once or not once)]
     if watch.reason:
@@ -158,6 +157,11 @@ def lrp(question: Question) -> Found:
     reason = why_not(question, RELEVANCE, (), MOVES | RELUS)
     if reason:
         what = f"LRP is not right on this model: {reason}"
+        raise Refused(what, where="attribute", instead="choose integrated-gradients or feature-ablation")
+    leaves = [(name, module) for name, module in question.scores.model.named_modules() if not any(module.children())]
+    ruled = [name for name, module in leaves if type(module) not in RELEVANCE]
+    if ruled:
+        what = f"LRP is not right on this model: its {ruled[0] or 'module'} has no rule"
         raise Refused(what, where="attribute", instead="choose integrated-gradients or feature-ablation")
     scores = copy.deepcopy(question.scores.model)  # Captum writes weights while it works, and these are shared
     own = _Plain(question, scores)

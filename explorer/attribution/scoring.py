@@ -59,8 +59,10 @@ class Scores(nn.Module):
             raise ExplorerError("the outputs are no tensor", where="attribute", instead="give forward= to ex.load")
         if outputs.dim() == 3 and self.by_position:
             steps = outputs.shape[1]
+            positions = torch.where(positions < 0, positions + steps, positions)
             if not 0 <= int(positions.min()) <= int(positions.max()) < steps:
-                what = f"there is no position {int(positions.max())}"
+                beyond = int(positions.max()) if int(positions.max()) >= steps else int(positions.min()) - steps
+                what = f"there is no position {beyond}"
                 raise ExplorerError(what, where="position", instead=f"give 0 to {steps - 1}, or -1 for the last")
             outputs = outputs[torch.arange(len(outputs), device=outputs.device), positions]
         if outputs.dim() == 1:

@@ -134,7 +134,7 @@ def robustness_figure(
             cols=ACROSS,
             shared_yaxes=True,
             horizontal_spacing=0.04,
-            vertical_spacing=0.26 / down,
+            vertical_spacing=0.38 / down,
             subplot_titles=[curve.trial.label for curve in curves],
         )
     )
@@ -148,6 +148,7 @@ def robustness_figure(
                 go.Scatter(
                     x=strengths + strengths[::-1],
                     y=ends,
+                    mode="lines",
                     fill="toself",
                     fillcolor=faded(colour, 0.18),
                     line={"width": 0},
@@ -175,11 +176,11 @@ def robustness_figure(
     if is_share(found.primary):
         figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(title_text=metric_label(found.primary), col=1)
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yref": "container"})
+    figure.update_layout(legend={"x": 0.005, "xanchor": "left", "y": 1 - 0.6 / down, "yanchor": "bottom"})
     alt = f"{title}: {found.sentence()}."
     caption = caption or f"{found.model}, {found.examples:,} tune examples, the same worsened inputs for both"
     return dressed(
-        figure, title=title, subtitle=found.sentence(), alt=alt, caption=caption, height=130 + 210 * down, dark=dark
+        figure, title=title, subtitle=found.sentence(), alt=alt, caption=caption, height=130 + 240 * down, dark=dark
     ).update_layout(margin_t=92)
 
 
@@ -215,7 +216,7 @@ def damage_figure(found: LayerDamage, *, caption: str = "", height: int = 380, d
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(title_text="Relative error", rangemode="tozero", secondary_y=False)
     figure.update_yaxes(title_text="CKA", range=[0, 1.05], showgrid=False, secondary_y=True)
-    figure.update_layout(legend={"x": 0.02, "y": 0.98, "xanchor": "left", "yanchor": "top"})
+    figure.update_layout(legend={"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": colours.card})
     worst = max(found.blocks, key=lambda block: block.hidden)
     subtitle = f"largest: {shortened(worst.block, 24)} {number_text(worst.hidden)}; CKA 1 is the same up to turning"
     alt = f"{title}: {found.sentence()}."

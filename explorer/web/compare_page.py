@@ -93,7 +93,7 @@ def compared() -> None:
         polled(_head, POLL if running else None)
     if held is None or running or held.found is None:
         return
-    left, right = st.columns([1.15, 1], gap="small")
+    left, right = st.columns([1.25, 1], gap="small")
     with left:
         _groups(held.found)
     with right:
