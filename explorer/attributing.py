@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -13,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from explorer.attending import as_tensors
-from explorer.attribution.reading import Asked, Ground, Progress, read_attributions
+from explorer.attribution.reading import DEFAULT, DEFAULTS, Asked, Ground, Progress, read_attributions
 from explorer.attribution.result import Attributions
 from explorer.compression.memory import Memory
 from explorer.errors import ExplorerError
@@ -45,6 +47,8 @@ class _Result:
 def attribute(variant: Variant, inputs: Any, asked: Asked, progress: bool | Progress = True) -> Attributions:
     """What the answers of a variant rest on; the same question again is answered from what is kept."""
     bench = variant.workbench
+    default = DEFAULTS.get(bench.subject.task, DEFAULT)
+    asked = replace(asked, method=asked.method or default)
     asked.check()
     moved = map_tensors(as_tensors(bench, inputs), lambda tensor: tensor.to(bench.stage.device))
     memory = _kept.setdefault(bench, Memory(KEPT_BYTES))
@@ -89,9 +93,9 @@ def _settings(asked: Asked) -> str:
         if name == "method":
             own = asked.check()
         elif isinstance(value, Tensor) or (isinstance(value, (Mapping, list, tuple)) and tensors_in(value)):
-            names = list(value) if isinstance(value, Mapping) else []
-            words = [str(one) for one in value.values() if not isinstance(one, Tensor)] if names else []
-            own = f"{names} {words} {_digest(value)}"
+            pairs = list(value.items()) if isinstance(value, Mapping) else []
+            words = [f"{key}: {'' if isinstance(one, Tensor) else one}" for key, one in pairs]
+            own = f"{words} {_digest(value)}"
         told.append(f"{name}={own!r}")
     return ", ".join(told)
 
@@ -107,25 +111,18 @@ def _digest(inputs: Any) -> str:
     return state.hexdigest()
 
 
-class _told:  # noqa: N801  (used as a context, like a function)
+@contextmanager
+def _told(name: str, progress: bool | Progress) -> Iterator[Progress | None]:
     """The progress as a method tells it: a bar, somebody's function, or nothing."""
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        with tqdm(total=1.0, desc=name, disable=None, leave=False, delay=1.0, bar_format=LOOK) as bar:
 
-    def __init__(self, name: str, progress: bool | Progress) -> None:
-        self._name, self._progress = name, progress
-        self._bar: Any = None
+            def move(share: float) -> None:
+                bar.n = round(share, 3)
+                bar.refresh()
 
-    def __enter__(self) -> Progress | None:
-        if callable(self._progress):
-            return self._progress
-        if not self._progress:
-            return None
-        self._bar = tqdm(total=1.0, desc=self._name, disable=None, leave=False, delay=1.0, bar_format=LOOK)
-        return self._move
-
-    def __exit__(self, *problem: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _move(self, share: float) -> None:
-        self._bar.n = round(share, 3)
-        self._bar.refresh()
+            yield move

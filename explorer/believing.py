@@ -20,7 +20,7 @@ from explorer.attribution.faithfulness import (
     present_features,
 )
 from explorer.attribution.inputs import Part
-from explorer.attribution.question import rows_that_fit
+from explorer.attribution.question import bearable, rows_that_fit
 from explorer.attribution.reading import Asked, parts_on
 from explorer.attribution.scoring import Scores, positions_of
 from explorer.errors import ExplorerError
@@ -90,13 +90,16 @@ def _scoring(
     scores = Scores(subject, variant._dressed(), inputs, parts, asked.head)
     positions = positions_of(subject, inputs, parts, asked.position)
     rows = rows_that_fit(scores, [tensor[:1] for tensor in (*raw, *tensors, positions)])
+    starts, _ = bearable(scores, starts, tensors, positions, rows)
     by_class = _by_class(variant)
 
     def score(kept: Tensor) -> Tensor:
         kept = kept.to(positions.device)
         mixed, first = [], 0
         for part, whole, start in zip(parts, raw, starts, strict=True):
-            shown = kept[:, first : first + part.count].gather(1, part.mask().flatten(1).expand(len(whole), -1).to(kept.device))
+            shown = kept[:, first : first + part.count].gather(
+                1, part.mask().flatten(1).expand(len(whole), -1).to(kept.device)
+            )
             mixed.append(torch.where(shown.view(whole.shape), whole, start))
             first += part.count
         found = []

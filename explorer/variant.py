@@ -12,9 +12,9 @@ from torch import nn
 
 from explorer import saving
 from explorer.attending import as_tensors
-from explorer.attributing import attribute
 from explorer.attention.maps import AttentionMaps
 from explorer.attention.reading import MOST_BYTES, Wanted, read_attention
+from explorer.attributing import attribute
 from explorer.attribution.faithfulness import Faithfulness
 from explorer.attribution.reading import Asked, Progress
 from explorer.attribution.result import Attributions
@@ -149,9 +149,9 @@ class Variant(Shown):
 
         Parameters
         ----------
-        method: by name, "integrated-gradients" where it is left out. target: an output's number, or one an example;
-            None for the predicted class. baseline: a tensor, "zero", "mean", "blur" or "pad", or {part: one of these};
-            by default zero for pictures, the mean row for tables, padding for tokens.
+        method: by name; left out, "integrated-gradients" (of sequences "feature-ablation"). target: an output's number,
+            or one an example; None for the predicted class. baseline: a tensor, "zero", "mean", "blur" or "pad", or
+            {part: one of these}; by default zero for pictures, the mean row for tables, padding for tokens.
         layer: of the methods that look at one ("rollout" for attention-x-gradient). samples: steps or samples.
         position: the step of an answer that is explained; of stories the next word, -1 after the last. head: of a
             model with several answers. progress: a bar, or a function that is told the share done (False stops).
@@ -159,9 +159,7 @@ class Variant(Shown):
         Raises `ExplorerError` for a method that cannot be right on this model; one that lacks gradients is replaced by
         feature ablation, and `.note` says so.
         """
-        return attribute(
-            self, inputs, Asked(method, target, baseline, layer, samples, seed, position, head), progress
-        )
+        return attribute(self, inputs, Asked(method, target, baseline, layer, samples, seed, position, head), progress)
 
     def faithfulness(
         self,

@@ -13,7 +13,12 @@ from explorer.attribution.inputs import Part
 from explorer.errors import ExplorerError
 
 WORDS = ("zero", "mean", "blur", "pad")
-KNOWN = {"image": ("zero", "mean", "blur"), "tokens": ("pad", "zero"), "table": ("mean", "zero"), "numbers": ("zero", "mean")}
+KNOWN = {
+    "image": ("zero", "mean", "blur"),
+    "tokens": ("pad", "zero"),
+    "table": ("mean", "zero"),
+    "numbers": ("zero", "mean"),
+}
 """The words that each kind of part knows, the default first."""
 SAID = {
     ("image", "zero"): "zero, in the inputs' own units",

@@ -145,11 +145,15 @@ def _grid(side: Sequence[int], grids: Sequence[tuple[int, int]]) -> tuple[int, i
 def axis_of(subject: Subject, inputs: Inputs, part: Part) -> Axis:
     """What the features of a part are called: patches, words, columns."""
     count = int(tensors_in(inputs)[part.at].shape[0])
+    fitting = []
     for own in (0, 1, 2):  # tokens of the model's own may stand before the first feature
         axis = subject.axis(inputs, part.count + own)
         fits = axis.grid == part.grid if part.kind == "image" else axis.grid is None
         if axis.length == part.count + own and fits and axis.first == own and axis.name != "positions":
-            return replace(axis, labels=tuple(labels[own:] for labels in axis.labels), first=0)
+            fitting.append(axis)
+    known = tuple(subject.ways.axes(inputs)) if subject.ways is not None and hasattr(subject.ways, "axes") else ()
+    for axis in sorted(fitting, key=lambda axis: axis not in known):
+        return replace(axis, labels=tuple(labels[axis.first :] for labels in axis.labels), first=0)
     if part.kind == "tokens":
         ids = tensors_in(inputs)[part.at].tolist()
         return words_axis([[str(i) if i != part.padding else "" for i in row] for row in ids], part.count, "tokens")

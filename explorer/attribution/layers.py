@@ -101,11 +101,13 @@ def layer_integrated_gradients(question: Question) -> Found:
         own = found.sum(1) if not place.of_tokens else _on_grid(found, place).sum(1)
         lost = 0.0 if not place.of_tokens else found[:, : place.first].sum((1, 2))
         values = part.spread(own.flatten(1)) if own.shape[-2:] == part.grid else _over(part, own, place)
-        values = values * (own.flatten(1).sum(1) / values.flatten(1).sum(1).where(values.flatten(1).sum(1) != 0, 1)).view(
-            -1, 1, 1
-        )
+        values = values * (
+            own.flatten(1).sum(1) / values.flatten(1).sum(1).where(values.flatten(1).sum(1) != 0, 1)
+        ).view(-1, 1, 1)
         start = question.score(question.starts)
-        note = f"at {name}" + (f", {float(torch.as_tensor(lost).abs().mean()):.2g} at other tokens" if place.first else "")
+        note = f"at {name}" + (
+            f", {float(torch.as_tensor(lost).abs().mean()):.2g} at other tokens" if place.first else ""
+        )
         return Found((values,), start, complete=not place.first, samples=steps, note=note)
     if tuple(shape[1:2]) != part.places:
         raise question.no(f"the output of {name} does not lie along the {part.name}")

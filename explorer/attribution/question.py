@@ -44,7 +44,8 @@ class Found:
 class Question:
     """Some examples, and what is asked of them; methods take all they need from here.
 
-    tensors: of the inputs, in order. raw, starts_raw: of each part its tensor and its baseline. words: the baselines'.
+    tensors: of the inputs, in order. raw, starts_raw: of each part its tensor and its baseline, at which the model gives
+    a number. starts_full: the baselines as they were asked for. words: theirs.
     target: `[B]`. rows: so many examples may pass the model at once. maps: reads attention with gradients, where
     there is any. tick: called after each piece of slow work with how much of the examples' work it was.
     """
@@ -55,6 +56,7 @@ class Question:
     tensors: tuple[Tensor, ...]
     raw: tuple[Tensor, ...]
     starts_raw: tuple[Tensor, ...]
+    starts_full: tuple[Tensor, ...]
     words: tuple[str, ...]
     positions: Tensor
     target: Tensor
@@ -83,7 +85,7 @@ class Question:
         cut = lambda tensors: tuple(tensor[example : example + 1] for tensor in tensors)  # noqa: E731  (one use below)
         target, positions = cut((self.target, self.positions))
         return Question(
-            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), self.words,
+            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), cut(self.starts_full), self.words,
             positions, target, self.samples, self.seed + example, self.layer, self.rows, self.maps, self.tick,
         )  # fmt: skip
 
@@ -114,7 +116,7 @@ class Question:
         """The baselines as floating-point tensors, like `points`."""
         found = []
         with torch.no_grad():
-            for part, start, word in zip(self.parts, self.starts_raw, self.words, strict=True):
+            for part, start, word in zip(self.parts, self.starts_full, self.words, strict=True):
                 vectors = self.scores.embedding(part)(start).detach() if part.kind == "tokens" else start
                 found.append(torch.zeros_like(vectors) if part.kind == "tokens" and word == "zero" else vectors)
         return tuple(found)
@@ -147,6 +149,35 @@ class Question:
     def no(self, what: str) -> ExplorerError:
         """An error about the method on this model."""
         return ExplorerError(what, where="attribute", instead="choose another method, such as feature-ablation")
+
+
+def bearable(
+    scores: Scores, starts: Sequence[Tensor], tensors: Sequence[Tensor], positions: Tensor, rows: int
+) -> tuple[tuple[Tensor, ...], str]:
+    """(baselines at which the model gives a number, what was done for it in words).
+
+    A model that masks padding may give NaN for an empty text; its last token stays then.
+    """
+
+    def sound(chosen: Sequence[Tensor]) -> bool:
+        given = (*chosen, *tensors, positions)
+        with torch.no_grad():
+            cuts = range(0, len(positions), rows)
+            return all(bool(scores(*(one[at : at + rows] for one in given)).isfinite().all()) for at in cuts)
+
+    if sound(starts):
+        return tuple(starts), ""
+    kept = []
+    for part, start in zip(scores.parts, starts, strict=True):
+        ids = tensors[part.at]
+        if part.kind == "tokens":
+            places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+            last = (places * (ids != part.padding)).amax(1, keepdim=True)
+            start = torch.where(places == last, ids, start)
+        kept.append(start)
+    if not sound(kept):
+        raise ExplorerError("the model gives NaN at the baseline", where="baseline", instead="give another baseline")
+    return tuple(kept), "the last token stays where tokens are taken away, since an empty text gives no number"
 
 
 def rows_that_fit(scores: Scores, given: Sequence[Tensor]) -> int:

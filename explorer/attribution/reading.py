@@ -14,7 +14,7 @@ from explorer.attention.reading import Wanted, read_attention
 from explorer.attention.sites import Sites
 from explorer.attribution.baselines import baselines_of
 from explorer.attribution.inputs import Part, axis_of, check_values, exchanged, find_parts, present
-from explorer.attribution.question import Found, Question, rows_that_fit
+from explorer.attribution.question import Found, Question, bearable, rows_that_fit
 from explorer.attribution.result import Attributions, PartMap
 from explorer.attribution.scoring import NoGradients, Scores, positions_of, targets_of
 from explorer.errors import ExplorerError
@@ -25,7 +25,19 @@ from explorer.subjects.subject import Subject
 AT_ONCE = 64
 """So many examples are handed to a method together, and fewer where memory is short."""
 STAND_IN = "feature-ablation"
+BY_GRADIENTS = (
+    "integrated-gradients",
+    "layer-integrated-gradients",
+    "saliency",
+    "input-x-gradient",
+    "smoothgrad",
+    "gradient-shap",
+    "layer-gradcam",
+)
+"""They go to the baseline's vectors, never to its ids."""
 DEFAULT = "integrated-gradients"
+DEFAULTS = {"sequence": STAND_IN}
+"""By task: an answer that feeds its own choices back jumps along the way from the baseline, so gradients miss much."""
 TAKES_LAYER = ("layer-gradcam", "layer-integrated-gradients", "attention-x-gradient")
 
 Progress = Callable[[float], Any]
@@ -119,7 +131,7 @@ def read_attributions(
         baseline=question.said,
         samples=found.samples,
         seconds=time.perf_counter() - started,
-        note="; ".join(filter(None, (note, found.note))),
+        note="; ".join(filter(None, (note, found.note, "" if used in BY_GRADIENTS else question.spared))),
         asked=name,
         caption=caption,
     )
@@ -135,6 +147,7 @@ def _question(ground: Ground, module: nn.Module, inputs: Inputs, asked: Asked) -
     raw = tuple(tensors[part.at] for part in parts)
     one = tuple(tensor[:1] for tensor in (*raw, *tensors, positions))
     rows = rows_that_fit(scores, one)
+    safe, spared = bearable(scores, starts, tensors, positions, rows)
     with torch.no_grad():
         outputs = [
             scores(*(tensor[at : at + rows] for tensor in (*raw, *tensors, positions)))
@@ -144,16 +157,19 @@ def _question(ground: Ground, module: nn.Module, inputs: Inputs, asked: Asked) -
     attends = ground.sites is not None and any(not site.is_gate for site in ground.sites.found)
     maps = (lambda question: _maps(ground, question)) if attends else None
     return AllExamples(
-        subject, scores, parts, tensors, raw, starts, words, positions, target, asked.samples, asked.seed, asked.layer,
-        rows, maps, said=said,
+        subject, scores, parts, tensors, raw, safe, starts, words, positions, target, asked.samples, asked.seed, asked.layer,
+        rows, maps, said=said, spared=spared,
     )  # fmt: skip
 
 
 @dataclass
 class AllExamples(Question):
-    """The question about all examples, which is cut into pieces that fit into memory. said: the baseline in words."""
+    """The question about all examples, which is cut into pieces that fit into memory. said: the baseline in words.
+
+    spared: what was done so that the model gives a number at the baseline."""
 
     said: str = ""
+    spared: str = ""
 
     def score(self, tensors: Sequence[Tensor]) -> Tensor:
         """`[B]`, in pieces."""
@@ -178,7 +194,7 @@ class AllExamples(Question):
 
         target, positions = cut((self.target, self.positions))
         return Question(
-            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), self.words,
+            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), cut(self.starts_full), self.words,
             positions, target, self.samples, self.seed + at, self.layer, self.rows, self.maps,
         )  # fmt: skip
 
@@ -213,7 +229,9 @@ def _joined(pieces: Sequence[Found]) -> Found:
     values = tuple(torch.cat(list(listed)) for listed in zip(*(piece.values for piece in pieces), strict=True))
     errors = None
     if first.errors is not None:
-        errors = tuple(torch.cat(list(listed)) for listed in zip(*(piece.errors or () for piece in pieces), strict=True))
+        errors = tuple(
+            torch.cat(list(listed)) for listed in zip(*(piece.errors or () for piece in pieces), strict=True)
+        )
     return replace(first, values=values, errors=errors, start=torch.cat([piece.start for piece in pieces]))
 
 

@@ -30,7 +30,9 @@ class Scores(nn.Module):
     as ids, or as the vectors that its embedding gives for them.
     """
 
-    def __init__(self, subject: Subject, model: nn.Module, inputs: Inputs, parts: Sequence[Part], head: str | None) -> None:
+    def __init__(
+        self, subject: Subject, model: nn.Module, inputs: Inputs, parts: Sequence[Part], head: str | None
+    ) -> None:
         super().__init__()
         self.model = model
         self.subject, self.nesting, self.parts = subject, inputs, tuple(parts)
@@ -83,7 +85,8 @@ class Scores(nn.Module):
 
     def _embeddings(self, inputs: Inputs) -> dict[str, str]:
         """The embedding that each part of tokens goes through, by the part's name, seen in one forward pass."""
-        tensors, found = tensors_in(inputs), {}
+        tensors = tensors_in(inputs)
+        found: dict[str, str] = {}
 
         def look(name: str) -> Any:
             def hook(module: nn.Module, args: Any) -> None:

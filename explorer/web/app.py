@@ -37,6 +37,7 @@ def main() -> None:
         st.Page(folder / "compress.py", title="Compress", default=True),
         st.Page(folder / "layers.py", title="Layers"),
         st.Page(folder / "attention.py", title="Attention"),
+        st.Page(folder / "attribution.py", title="Attribution"),
         st.Page(folder / "compare.py", title="Compare"),
     ]
     page = st.navigation(pages, position="hidden")

@@ -20,8 +20,8 @@ from explorer.subjects.examples import tensors_in
 from explorer.web import markup
 from explorer.web.look import (
     Look,
-    Looked,
     Said,
+    Seen,
     forget_own,
     kinds_offered,
     look_of,
@@ -51,7 +51,7 @@ _pad = st.components.v2.component(
 )
 
 
-def example_card(session: Session, found: Looked) -> None:
+def example_card(session: Session, found: Seen) -> None:
     """Draw the card: which example, one's own, what both models say."""
     look = look_of(session)
     with st.container(key="card-example"):
@@ -102,7 +102,7 @@ def _choice(session: Session, look: Look) -> None:
         st.html(markup.quiet(words if indices else f"No example: {AMONG.get(among, among)}. Choose among all."))
 
 
-def _own(session: Session, look: Look, found: Looked) -> None:
+def _own(session: Session, look: Look, found: Seen) -> None:
     """Something of one's own, in the way that suits the input."""
     subject = session.bench.subject
     kind = subject.input
@@ -148,7 +148,7 @@ def _own(session: Session, look: Look, found: Looked) -> None:
         st.button("Back to the data", key="look-back", on_click=act, args=(_back,), type="tertiary")
 
 
-def face_html(session: Session, found: Looked) -> str:
+def face_html(session: Session, found: Seen) -> str:
     """The example itself: its picture, its text."""
     subject = session.bench.subject
     if subject.input in ("image", "image+text"):
@@ -166,7 +166,7 @@ def face_html(session: Session, found: Looked) -> str:
 # -- what both models say ----------------------------------------------------------------------------------------------
 
 
-def answers_html(session: Session, found: Looked) -> str:
+def answers_html(session: Session, found: Seen) -> str:
     """Bars of the likeliest answers, dense over variant; the truth where it is known."""
     same = changes_nothing(session.recipe)
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -53,6 +54,11 @@ def _component(name: str, file: str, inside: str) -> Any:
 
 _heads = _component("explorer_heads", "heads", "heads")
 _places = _component("explorer_places", "places", "places")
+
+
+def places_component(key: str, data: dict[str, Any], on_chosen: Callable[[], None]) -> None:
+    """Numbers on the input, one panel a model; `on_chosen` finds the place in `session.event(key, "chosen")`."""
+    _places(key=key, data=data, on_chosen_change=on_chosen)
 
 
 # -- the overview ------------------------------------------------------------------------------------------------------
@@ -195,7 +201,7 @@ def head_card(session: Session, found: Looked) -> None:
         left, right = st.columns([1, 1.25], gap="medium") if same else (st.container(), None)
         with left:
             data = places_data(session, look, found, same)
-            _places(key="places", data=data, on_chosen_change=partial(act, _chosen_place))
+            places_component("places", data, partial(act, _chosen_place))
             st.html(markup.quiet(_explained(look, layer)))
         if right is not None:
             with right:

@@ -64,16 +64,22 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """Both models on one example: their maps, what they say, and the example itself."""
+class Seen:
+    """Both models on one example: the example itself, what they say, the truth and the known evidence."""
 
     inputs: Any
-    dense: AttentionMaps
-    variant: AttentionMaps
     before: tuple[Said, ...]
     after: tuple[Said, ...]
-    truth: str = ""
-    rationale: tuple[int, ...] = ()
+    truth: str
+    rationale: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Looked(Seen):
+    """The same with what both attend to."""
+
+    dense: AttentionMaps
+    variant: AttentionMaps
 
 
 def look_of(session: Session) -> Look:
@@ -103,32 +109,39 @@ def looked(session: Session) -> Looked:
     key = (session.recipe.active().to_url(), "own" if look.own is not None else look.index, id(look.own), look.way)
     if key in look.kept:
         return look.kept[key]
-    truth, rationale = "", ()
-    if look.own is not None:
-        inputs = look.own
-    else:
-        one = bench.subject.split("tune").take(slice(look.index, (look.index or 0) + 1))
-        inputs = one.inputs
-        truth = bench.subject.target_label(one.targets[0]) if bench.subject.input != "story" else ""
-        rationale = () if one.rationale is None else tuple(one.rationale[0].nonzero().flatten().tolist())
+    inputs, truth, rationale = _example(session, look)
     target = "predicted" if look.way == "gradient" else None
     variant = bench.compress(session.recipe)
     dense = bench.dense.attention(inputs, target=target)
     other = dense if variant.is_dense else variant.attention(inputs, target=target)
-    found = Looked(
-        inputs,
-        dense,
-        other,
-        said(bench.subject, dense.outputs, inputs),
-        said(bench.subject, other.outputs, inputs),
-        truth,
-        rationale,
-    )
+    answers = [said(bench.subject, maps.outputs, inputs) for maps in (dense, other)]
+    found = Looked(inputs, answers[0], answers[1], truth, rationale, dense, other)
     look.kept[key] = found
     while len(look.kept) > KEPT:
         look.kept.pop(next(iter(look.kept)))
     _settle(look, found)
     return found
+
+
+def seen(session: Session) -> Seen:
+    """Both models on the example that is chosen, without their attention: also for models that have none."""
+    look, bench = look_of(session), session.bench
+    inputs, truth, rationale = _example(session, look)
+    variant = bench.compress(session.recipe)
+    before = said(bench.subject, bench.dense.outputs(inputs), inputs)
+    after = before if variant.is_dense else said(bench.subject, variant.outputs(inputs), inputs)
+    return Seen(inputs, before, after, truth, rationale)
+
+
+def _example(session: Session, look: Look) -> tuple[Any, str, tuple[int, ...]]:
+    """(inputs, truth in words, places of the known evidence) of the example that is chosen."""
+    if look.own is not None:
+        return look.own, "", ()
+    subject = session.bench.subject
+    one = subject.split("tune").take(slice(look.index, (look.index or 0) + 1))
+    truth = subject.target_label(one.targets[0]) if subject.input != "story" else ""
+    rationale = () if one.rationale is None else tuple(one.rationale[0].nonzero().flatten().tolist())
+    return one.inputs, truth, rationale
 
 
 def _settle(look: Look, found: Looked) -> None:

@@ -30,7 +30,7 @@ function place(box, data, panel, number, at, kind, text, choose) {
   const button = add("button", { type: "button", class: `${kind}${chosen ? " chosen" : ""}`, title, "aria-label": title, "aria-pressed": String(chosen), "data-place": `${number}-${at}` }, box, text);
   const shade = panel.shades[at];
   button.style.setProperty("--shade", `${Math.round(100 * Math.abs(shade))}%`);
-  button.style.setProperty("--colour", `var(--ce-${panel.signed ? (shade < 0 ? "less" : "more") : "variant"})`);
+  button.style.setProperty("--colour", `var(--ce-${panel.signed ? (panel.kind === "difference" ? (shade < 0 ? "less" : "more") : shade < 0 ? "negative" : "positive") : "variant"})`);
   button.addEventListener("click", () => choose(at));
   return button;
 }

@@ -49,5 +49,7 @@ class Trail:
     gains_job: Any = None
     drift: Any = None
     compared: Any = None  # of the Compare page
+    reasons: dict[Any, Any] = field(default_factory=dict)  # of the Attribution page: what was explained
+    believed: Any = None
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)

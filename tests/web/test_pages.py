@@ -39,7 +39,7 @@ def words(app: AppTest) -> str:
     return "\n".join(element.proto.body for element in app.get("html"))
 
 
-@pytest.mark.parametrize("page", ["compress", "model", "layers"])
+@pytest.mark.parametrize("page", ["compress", "model", "layers", "attention", "attribution", "compare"])
 def test_each_page_draws_without_a_trace(page: str) -> None:
     app = opened(page)
     assert "accuracy" in words(app).lower()
