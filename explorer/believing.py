@@ -53,7 +53,7 @@ def faithfulness(
     target, baseline, left_out = None, "", []
     found: dict[str, MethodFaithfulness] = {}
     there = present_features(parts, tensors)
-    rationale = _rationale(chosen, parts)
+    rationale, judged = _rationale(chosen, parts)
     score: Score | None = None
     for name in names:
         own = Asked(name, target, asked.baseline, None, None, asked.seed, asked.position, asked.head)
@@ -70,7 +70,7 @@ def faithfulness(
             score = _scoring(variant, inputs, parts, starts, seen.target, asked)
         note = seen.note if seen.method != seen.asked else ""
         with variant._running:
-            found[name] = faithfulness_of(name, features_of(seen), there, score, rationale, note)
+            found[name] = faithfulness_of(name, features_of(seen), there, score, rationale, note, judged)
     known = 0 if rationale is None else int((rationale & there).any(1).sum())
     unit = "probability of the predicted class" if _by_class(variant) else "output"
     return Faithfulness(bench.name, split, len(order), found, baseline, unit, known, left_out=tuple(left_out))
@@ -114,17 +114,18 @@ def _scoring(
     return score
 
 
-def _rationale(chosen: Examples, parts: Sequence[Part]) -> Tensor | None:
-    """`[B, features]`: the known rationale at the features of the part that it is of; None where none fits."""
+def _rationale(chosen: Examples, parts: Sequence[Part]) -> tuple[Tensor | None, Tensor | None]:
+    """(`[B, features]`, the known rationale; `[features]`, the part that it is of); None where none fits."""
     known = chosen.rationale
     if known is None:
-        return None
+        return None, None
     for part in parts:
         first = known.shape[1] - part.count
         if first == 0 or (part.kind == "image" and first in (1, 2)):
             width = sum(other.count for other in parts)
-            placed = torch.zeros(len(known), width, dtype=torch.bool)
+            placed, judged = torch.zeros(len(known), width, dtype=torch.bool), torch.zeros(width, dtype=torch.bool)
             start = sum(other.count for other in parts[: parts.index(part)])
             placed[:, start : start + part.count] = known[:, first:].cpu()
-            return placed
-    return None
+            judged[start : start + part.count] = True
+            return placed, judged
+    return None, None

@@ -168,14 +168,21 @@ def _number(part: Part, there: Tensor) -> Tensor:
 
 
 def faithfulness_of(
-    name: str, values: Tensor, there: Tensor, score: Score, rationale: Tensor | None, note: str = ""
+    name: str,
+    values: Tensor,
+    there: Tensor,
+    score: Score,
+    rationale: Tensor | None,
+    note: str = "",
+    judged: Tensor | None = None,
 ) -> MethodFaithfulness:
     """How faithful values `[B, features]` are to a model.
 
     Parameters
     ----------
     there: `[B, features]`, which features there are. score: the model's score with only some features left.
-    rationale: `[B, features]`, where the evidence is known to be (False in parts that have none), or None.
+    rationale: `[B, features]`, where the evidence is known to be, or None. judged: `[features]`, those of the part
+        that the rationale is of; it is compared with these alone.
     """
     count = there.sum(1)
     place = _places(values, there)
@@ -183,12 +190,13 @@ def faithfulness_of(
     insertion = torch.stack([score(place < (share * count).round()[:, None]) for share in SHARES], 1).to(torch.float64)
     top = (TOP * count).round().clamp_min(1)[:, None]
     whole = deletion[:, 0]
+    compared = there if judged is None else there & judged
     measures = {
         "deletion": torch.trapezoid(deletion, dx=SHARES[1], dim=1),
         "insertion": torch.trapezoid(insertion, dx=SHARES[1], dim=1),
         "comprehensiveness": whole - score(place >= top).to(torch.float64),
         "sufficiency": whole - score(place < top).to(torch.float64),
-        **against_rationale(place, there, rationale),
+        **against_rationale(_places(values, compared), compared, rationale),
     }
     return MethodFaithfulness(name, measures, deletion, insertion, note)
 

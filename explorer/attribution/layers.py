@@ -98,16 +98,14 @@ def layer_integrated_gradients(question: Question) -> Found:
         place = _as_place(question, part, name, shape)
         if place is None:
             raise question.no(f"the output of {name} lies on no picture")
-        own = found.sum(1) if not place.of_tokens else _on_grid(found, place).sum(1)
-        lost = 0.0 if not place.of_tokens else found[:, : place.first].sum((1, 2))
-        values = part.spread(own.flatten(1)) if own.shape[-2:] == part.grid else _over(part, own, place)
-        values = values * (
-            own.flatten(1).sum(1) / values.flatten(1).sum(1).where(values.flatten(1).sum(1) != 0, 1)
-        ).view(-1, 1, 1)
+        own = (_on_grid(found, place) if place.of_tokens else found).sum(1)  # (B, h, w)
+        lost = found[:, : place.first].sum((1, 2)) if place.of_tokens else torch.zeros(len(found))
+        values = _over(part, own, place)
+        whole = values.flatten(1).sum(1)
+        share = own.flatten(1).sum(1) / torch.where(whole == 0, 1, whole)  # spreading keeps the sum
+        values = values * share[:, None, None]
         start = question.score(question.starts)
-        note = f"at {name}" + (
-            f", {float(torch.as_tensor(lost).abs().mean()):.2g} at other tokens" if place.first else ""
-        )
+        note = f"at {name}" + (f", {float(lost.abs().mean()):.2g} at other tokens" if place.first else "")
         return Found((values,), start, complete=not place.first, samples=steps, note=note)
     if tuple(shape[1:2]) != part.places:
         raise question.no(f"the output of {name} does not lie along the {part.name}")
@@ -143,13 +141,14 @@ def attention_x_gradient(question: Question) -> Found:
             continue
         crossing = [layer for layer in fitting if layer.kind == "cross"]
         last = (crossing or fitting)[-1]
-        weighted = (last.weights * last.gradients).relu().mean(1).sum(1)  # (B, keys)
-        if question.layer == "rollout" and (crossing or len(fitting) > 1):
-            own = [layer for layer in fitting if layer.kind == "self"]
-            below = own if crossing else own[:-1]
-            for layer in reversed(below):
-                mixed = (layer.weights * layer.gradients).relu().mean(1)  # (B, positions, positions)
-                weighted = weighted + (weighted[:, None] @ mixed).squeeze(1)
+        weighted = _speaking(last).sum(1)  # (B, keys)
+        if question.layer == "rollout":
+            chain = [layer for layer in fitting if layer.kind == "self"]
+            if not crossing:  # whose rows are read: where more attention in the last layer would raise the output
+                read = _speaking(last).sum(2)  # (B, queries)
+                weighted = read / read.sum(1, keepdim=True).clamp_min(1e-30)
+            for layer in reversed(chain):
+                weighted = weighted + (weighted[:, None] @ _speaking(layer)).squeeze(1)
         values.append(part.spread(weighted[:, last.keys.first :]))
         notes.append(f"{part.name} at {last.name}" if len(question.parts) > 1 else f"at {last.name}")
     if all(note.startswith("no attention") for note in notes):
@@ -157,6 +156,11 @@ def attention_x_gradient(question: Question) -> Found:
     device = question.target.device
     shown = question.shown([value.to(device) for value in values])
     return Found(shown, question.score(question.starts_raw), note="; ".join(notes))
+
+
+def _speaking(layer: Any) -> Tensor:
+    """`[B, queries, keys]`: relu(gradient * attention), heads averaged (Chefer et al. 2021, equation 5)."""
+    return (layer.weights * layer.gradients).relu().mean(1)
 
 
 def _along(layer: Any, part: Part) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,8 @@ class Found:
 class Question:
     """Some examples, and what is asked of them; methods take all they need from here.
 
-    tensors: of the inputs, in order. raw, starts_raw: of each part its tensor and its baseline, at which the model gives
-    a number. starts_full: the baselines as they were asked for. words: theirs.
+    tensors: of the inputs, in order. raw, starts_raw: of each part its tensor and its baseline, at which the model
+    gives a number. starts_full: the baselines as they were asked for. words: theirs.
     target: `[B]`. rows: so many examples may pass the model at once. maps: reads attention with gradients, where
     there is any. tick: called after each piece of slow work with how much of the examples' work it was.
     """
@@ -84,10 +84,16 @@ class Question:
         """The same question about one of the examples."""
         cut = lambda tensors: tuple(tensor[example : example + 1] for tensor in tensors)  # noqa: E731  (one use below)
         target, positions = cut((self.target, self.positions))
-        return Question(
-            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), cut(self.starts_full), self.words,
-            positions, target, self.samples, self.seed + example, self.layer, self.rows, self.maps, self.tick,
-        )  # fmt: skip
+        return replace(
+            self,
+            tensors=cut(self.tensors),
+            raw=cut(self.raw),
+            starts_raw=cut(self.starts_raw),
+            starts_full=cut(self.starts_full),
+            positions=positions,
+            target=target,
+            seed=self.seed + example,
+        )
 
     # -- as vectors, for gradients -----------------------------------------------------------------------------------
 

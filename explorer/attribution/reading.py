@@ -25,16 +25,8 @@ from explorer.subjects.subject import Subject
 AT_ONCE = 64
 """So many examples are handed to a method together, and fewer where memory is short."""
 STAND_IN = "feature-ablation"
-BY_GRADIENTS = (
-    "integrated-gradients",
-    "layer-integrated-gradients",
-    "saliency",
-    "input-x-gradient",
-    "smoothgrad",
-    "gradient-shap",
-    "layer-gradcam",
-)
-"""They go to the baseline's vectors, never to its ids."""
+TAKE_AWAY = ("feature-ablation", "occlusion", "kernel-shap", "lime")
+"""They exchange tokens for the baseline's ids; the others go to its vectors, if anywhere."""
 DEFAULT = "integrated-gradients"
 DEFAULTS = {"sequence": STAND_IN}
 """By task: an answer that feeds its own choices back jumps along the way from the baseline, so gradients miss much."""
@@ -131,7 +123,7 @@ def read_attributions(
         baseline=question.said,
         samples=found.samples,
         seconds=time.perf_counter() - started,
-        note="; ".join(filter(None, (note, found.note, "" if used in BY_GRADIENTS else question.spared))),
+        note="; ".join(filter(None, (note, found.note, question.spared if used in TAKE_AWAY else ""))),
         asked=name,
         caption=caption,
     )
@@ -157,8 +149,8 @@ def _question(ground: Ground, module: nn.Module, inputs: Inputs, asked: Asked) -
     attends = ground.sites is not None and any(not site.is_gate for site in ground.sites.found)
     maps = (lambda question: _maps(ground, question)) if attends else None
     return AllExamples(
-        subject, scores, parts, tensors, raw, safe, starts, words, positions, target, asked.samples, asked.seed, asked.layer,
-        rows, maps, said=said, spared=spared,
+        subject, scores, parts, tensors, raw, safe, starts, words, positions, target, asked.samples, asked.seed,
+        asked.layer, rows, maps, said=said, spared=spared,
     )  # fmt: skip
 
 
@@ -194,9 +186,22 @@ class AllExamples(Question):
 
         target, positions = cut((self.target, self.positions))
         return Question(
-            self.subject, self.scores, self.parts, cut(self.tensors), cut(self.raw), cut(self.starts_raw), cut(self.starts_full), self.words,
-            positions, target, self.samples, self.seed + at, self.layer, self.rows, self.maps,
-        )  # fmt: skip
+            self.subject,
+            self.scores,
+            self.parts,
+            cut(self.tensors),
+            cut(self.raw),
+            cut(self.starts_raw),
+            cut(self.starts_full),
+            self.words,
+            positions,
+            target,
+            self.samples,
+            self.seed + at,
+            self.layer,
+            self.rows,
+            self.maps,
+        )
 
 
 def _found(question: AllExamples, name: str, progress: Progress | None) -> tuple[Found, str]:

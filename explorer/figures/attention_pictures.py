@@ -48,12 +48,17 @@ def enlarged(cells: np.ndarray, down: int, across: int) -> np.ndarray:
 
 def colour_table(colours: Palette) -> np.ndarray:
     """`[256, 3]` uint8: the scale of weights, the gaps, and the colour of what is gone."""
-    stops = [at for at, _ in colours.weights]
-    channels = np.array([_channels(colour) for _, colour in colours.weights], dtype=np.float64)
-    along = np.linspace(0.0, 1.0, STEPS)
-    scale = np.stack([np.interp(along, stops, channels[:, channel]) for channel in range(3)], axis=1)
+    scale = shades(colours.weights, STEPS)
     ends = [_channels(colours.grid), _channels(colours.removed)]
     return np.rint(np.concatenate([scale, np.array(ends, dtype=np.float64)])).astype(np.uint8)
+
+
+def shades(scale: Sequence[tuple[float, str]], count: int) -> np.ndarray:
+    """`[count, 3]` colours (0 to 255) along a colour scale of (share, `#rrggbb`)."""
+    stops = [at for at, _ in scale]
+    channels = np.array([_channels(colour) for _, colour in scale], dtype=np.float64)
+    along = np.linspace(0.0, 1.0, count)
+    return np.stack([np.interp(along, stops, channels[:, channel]) for channel in range(3)], axis=1)
 
 
 def table_address(pixels: np.ndarray, table: np.ndarray) -> str:
