@@ -8,7 +8,6 @@ over what the softmax shares out; other softmaxes are none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from explorer.attention.fused import Asked
 
 FUSED = {F.scaled_dot_product_attention}
 SOFTMAXES = {F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
@@ -33,7 +34,7 @@ CLEANED = {
 }  # fmt: skip
 """What a model may do to its rows (empty those that see nothing, mask, scale, cut): the rows are what comes of it."""
 TRANSPOSED = {
-    torch.transpose, Tensor.transpose, Tensor.permute, torch.permute, Tensor.swapaxes, Tensor.mT.__get__,  # type: ignore[attr-defined]
+    torch.transpose, Tensor.transpose, Tensor.permute, torch.permute, Tensor.swapaxes, Tensor.mT.__get__,  # type: ignore[attr-defined]  # a property, to mypy a tensor
     torch.swapaxes, Tensor.movedim, torch.movedim,
 }  # fmt: skip
 PRODUCTS = {torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__}
@@ -283,62 +284,6 @@ def _weights_of(equation: str, shared: int, dims: int) -> list[int] | None:
     if key not in second or key in output or not both or len(both) + len(queries) + 1 != dims:
         return None
     return [*both, *queries, shared]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a call of the fused attention asks for, keys and values already repeated for grouped queries."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    mask: Tensor | None
-    dropout: float
-    causal: bool
-    scale: float
-
-    @staticmethod
-    def of(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Asked:
-        """From the arguments of `scaled_dot_product_attention`."""
-        if enable_gqa:
-            key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        return Asked(query, key, value, attn_mask, dropout_p, is_causal, factor)
-
-    def open_scores(self) -> Tensor:
-        """The scaled products of queries and keys, before any mask."""
-        return self.query @ self.key.transpose(-2, -1) * self.scale
-
-    def scores(self) -> Tensor:
-        """The scores under the mask; what may not be seen is minus infinity."""
-        scores = self.open_scores()
-        if self.causal:
-            seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-            scores = scores.masked_fill(~seen, float("-inf"))
-        if self.mask is not None:
-            hidden = self.mask.dtype == torch.bool
-            scores = scores.masked_fill(~self.mask, float("-inf")) if hidden else scores + self.mask
-        return scores
-
-    def weights(self, scores: Tensor | None = None) -> Tensor:
-        """The softmax of the scores; a query that may see no key gets nothing, and no gradient."""
-        scores = self.scores() if scores is None else scores
-        blind = scores.isneginf().all(-1, keepdim=True)
-        return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
-
-    def output(self, weights: Tensor) -> Tensor:
-        """The values, weighted."""
-        return F.dropout(weights, self.dropout) @ self.value if self.dropout else weights @ self.value
 
 
 def _other(args: Any, kwargs: Any) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from explorer.attention.capture import FUSED, SOFTMAXES, Asked, follow, softmax_dim, with_heads
+from explorer.attention.capture import FUSED, SOFTMAXES, follow, softmax_dim, with_heads
 from explorer.attention.edits import NEEDS_FUSED, OF_GATES, Rows, edited_gate
+from explorer.attention.fused import Asked
 from explorer.attention.sites import Site
 from explorer.errors import ExplorerError
 from explorer.names import EDITS

@@ -216,7 +216,8 @@ def damage_figure(found: LayerDamage, *, caption: str = "", height: int = 380, d
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(title_text="Relative error", rangemode="tozero", secondary_y=False)
     figure.update_yaxes(title_text="CKA", range=[0, 1.05], showgrid=False, secondary_y=True)
-    figure.update_layout(legend={"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": colours.card})
+    legend = {"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": colours.card}
+    figure.update_layout(legend=legend)
     worst = max(found.blocks, key=lambda block: block.hidden)
     subtitle = f"largest: {shortened(worst.block, 24)} {number_text(worst.hidden)}; CKA 1 is the same up to turning"
     alt = f"{title}: {found.sentence()}."

@@ -54,5 +54,5 @@ def from_checkpoint(folder: Path) -> nn.Module:
     assert isinstance(model, nn.Module)
     for module in model.modules():  # nothing is written on, so nothing has to be remembered
         if getattr(getattr(module, "config", None), "use_cache", False):
-            module.config.use_cache = False  # type: ignore[union-attr]
+            module.config.use_cache = False  # type: ignore[union-attr]  # a config, not a module
     return model
