@@ -219,13 +219,17 @@ def test_the_cliff_and_the_way_back(app: AppPage) -> None:
     recovered = float(app.numbers()["quality"].removesuffix(" %")) / 100
     assert recovered > broken.value + 0.2
     expect(app.page.locator(".st-key-card-strip .was.back").first).to_be_visible()
-    assert app.page.locator(".history .dot").count() == 3
-    app.press("undo")
-    app.wait_for_recipe(Recipe([Prune(sparsity=0.85)]))
-    app.press("redo")
-    app.wait_for_knob("recover")
-    assert float(app.numbers()["quality"].removesuffix(" %")) / 100 == recovered  # kept, not trained anew
-    expect(app.page.locator(".st-key-recover button").first).to_contain_text("about")
+    expect(app.page.locator(".history .dot")).to_have_count(3)
+    again = app.page.locator(".st-key-recover button").first
+    for _ in range(3):  # the time it would take stands there at the first draw after it was measured
+        app.press("undo")
+        app.wait_for_recipe(Recipe([Prune(sparsity=0.85)]))
+        app.press("redo")
+        app.wait_for_knob("recover")
+        assert float(app.numbers()["quality"].removesuffix(" %")) / 100 == recovered  # kept, not trained anew
+        if "about" in again.inner_text():
+            break
+    expect(again).to_contain_text("about")
     assert app.errors == []
 
 
