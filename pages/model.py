@@ -3,8 +3,10 @@
 import streamlit as st
 
 from explorer.web.model_page import architecture, data, overview, weights
+from explorer.web.twin_card import twin
 
 overview()
+twin()
 architecture()
 left, right = st.columns([1, 1.25], gap="small")
 with left:

@@ -19,6 +19,7 @@ class Card:
     """The facts about one sample (see the fields of any `card.toml`).
 
     heads: of a model that gives several answers. gates: globs of the modules whose output is an attention gate.
+    twin: the sample that does the same by another architecture, to look at both side by side.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Card:
     training: Mapping[str, Any] | None = None
     heads: tuple[Head, ...] = ()
     gates: tuple[str, ...] = ()
+    twin: str = ""
 
 
 def read_card(path: Path) -> Card:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import streamlit as st
 
 from explorer.attention.maps import AttentionMaps
 from explorer.errors import ExplorerError
 from explorer.figures.attention_head import head_figure
-from explorer.figures.attention_input import maps_beside_figure
+from explorer.figures.attention_input import maps_beside_figure, on_input_figure
 from explorer.figures.attention_overview import overview_figure
 from explorer.figures.template import CONFIG
 from explorer.web import markup
-from explorer.web.figures_dialog import save_html
+from explorer.web.figures_dialog import Maker, figures_dialog
 from explorer.web.look import Look, Looked, look_of
 from explorer.web.results import is_dark
 from explorer.web.state import Session, changes_nothing
@@ -41,12 +44,39 @@ def map_card(session: Session, found: Looked) -> None:
                 st.html(markup.quiet(markup.sentence(str(problem))))
             else:
                 st.plotly_chart(figure, theme=None, config=CONFIG, key="map-beside")
-    with st.popover("Figures to save", icon=":material/download:", width="stretch", help="Files that need no network."):
-        name = f"{session.sample}-{look.layer}-{look.head}"
-        for kind, maps in (("dense", found.dense), ("variant", found.variant)):
-            if look.layer in maps.layers and look.head in maps[look.layer].heads:
-                head = head_figure(maps, look.layer, look.head)
-                save_html(head, f"{name}-{kind}", f"This head, {kind}, as HTML", f"map-html-{kind}")
-            save_html(overview_figure(maps), f"{session.sample}-heads-{kind}", f"All heads, {kind}, as HTML",
-                      f"overview-html-{kind}")  # fmt: skip
-        st.html(markup.quiet("The camera above a figure saves it as a picture (PNG)."))
+    words = "This head, all heads and what lies on the input, as PNG, SVG or HTML."
+    if st.button("Figures to save", key="attention-figures", icon=":material/download:", width="stretch", help=words):
+        figures_dialog(makers_of(session, found))
+
+
+def makers_of(session: Session, found: Looked) -> dict[str, Maker]:
+    """What can be saved from here: name to a function of caption and theme."""
+    look = look_of(session)
+    made: dict[str, Maker] = {}
+    for name, maps in (("dense", found.dense), ("this variant", found.variant)):
+        if name == "this variant" and changes_nothing(session.recipe):
+            continue
+        made[f"All heads, {name}"] = partial(_overview, maps)
+        if look.layer in maps.layers and look.head in maps[look.layer].heads:
+            made[f"One head, {name}"] = partial(_head, maps, look)
+            if maps[look.layer].kind != "window":
+                made[f"On the input, {name}"] = partial(_on_input, maps, look)
+    if not changes_nothing(session.recipe) and look.layer in found.dense.layers:
+        made["One head, both"] = partial(_both, found, look)
+    return made
+
+
+def _overview(maps: AttentionMaps, caption: str, dark: bool) -> Any:
+    return overview_figure(maps, dark=dark)
+
+
+def _head(maps: AttentionMaps, look: Look, caption: str, dark: bool) -> Any:
+    return head_figure(maps, look.layer, look.head, dark=dark)
+
+
+def _on_input(maps: AttentionMaps, look: Look, caption: str, dark: bool) -> Any:
+    return on_input_figure(maps.on_input(look.layer, look.head, look.query), dark=dark)
+
+
+def _both(found: Looked, look: Look, caption: str, dark: bool) -> Any:
+    return maps_beside_figure(found.dense, found.variant, look.layer, look.head, dark=dark)

@@ -10,6 +10,7 @@ from explorer.web.attention_example import example_card
 from explorer.web.attention_figures import map_card
 from explorer.web.attention_heads import head_card, heads_card, note_html
 from explorer.web.compress_page import POLL
+from explorer.web.history import history_card
 from explorer.web.look import looked
 from explorer.web.parts import polled, safely
 from explorer.web.state import QUICK, Session, act, current, part, run_again, samples, write_link
@@ -66,6 +67,14 @@ def _nothing(session: Session) -> None:
         for name in samples():
             if name not in (session.sample, "digits-lenet", "digits-cnn"):
                 st.button(name, key=f"go-{name}", on_click=act, args=(Session.choose, name))
+
+
+@st.fragment(key="past")
+@safely
+def past() -> None:
+    """Where the session has been; a click brings a recipe back."""
+    part("past")
+    history_card(current())
 
 
 @st.fragment(key="note")

@@ -35,10 +35,10 @@ def figures_button(session: Session) -> None:
 
 
 @st.dialog("Figures to save", width="large")
-def figures_dialog() -> None:
-    """One figure at a time, with the buttons that save it."""
+def figures_dialog(makers: dict[str, Maker] | None = None) -> None:
+    """One figure at a time, with the buttons that save it; of the Compress page where none are given."""
     session = current()
-    makers = figures_of(session)
+    makers = figures_of(session) if makers is None else makers
     name = st.selectbox("Figure", list(makers), key="figure-choice", label_visibility="collapsed")
     caption = f"{session.sample}: {session.recipe.sentence()}"
     figure = makers[name](caption, st.context.theme.type == "dark")

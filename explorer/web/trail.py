@@ -51,5 +51,6 @@ class Trail:
     compared: Any = None  # of the Compare page
     reasons: dict[Any, Any] = field(default_factory=dict)  # of the Attribution page: what was explained
     believed: Any = None
+    twin: bool = False  # of the Model page: whether the sample's twin is measured beside it
     histogram: Any = None  # of the scores that were drawn last
     curves: dict[int, tuple[Any, CurveJob]] = field(default_factory=dict)

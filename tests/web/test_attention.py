@@ -11,13 +11,15 @@ import torch
 from PIL import Image
 
 from explorer.errors import ExplorerError
+from explorer.figures.words import ratio_text
 from explorer.recipe import Recipe
 from explorer.steps import EditAttention
-from explorer.web import attention_example, attention_guides, attention_heads, look
+from explorer.web import attention_example, attention_figures, attention_guides, attention_heads, look, twin_card
 from explorer.web.attention_example import ink_of
 from explorer.web.attention_heads import grid_data, places_data
 from explorer.web.look import Look, look_of, looked, offered
 from explorer.web.state import Session
+from explorer.web.workbenches import workbench
 from tests.web.test_pages import key, opened, session, words
 
 LAYER = "encoder.layers.1.self_attn"
@@ -278,3 +280,24 @@ def test_gains_are_searched_and_become_a_step() -> None:
     app.button(key="gains-use").click().run()
     assert session(app).recipe == job.tuned.recipe and session(app).recipe[0].edit == "gain"
     assert not app.exception and "could not be drawn" not in words(app)
+
+
+@pytest.mark.parametrize("sample", ["digits-vit", "negation-text", "digits-cbam"])
+def test_every_figure_to_save_can_be_made(sample: str) -> None:
+    app = opened("attention", model=sample, recipe="prune,sparsity=0.5")
+    here = session(app)
+    makers = attention_figures.makers_of(here, looked(here))
+    assert {"All heads, dense", "All heads, this variant", "One head, both"} <= set(makers)
+    for make in makers.values():
+        assert make("", True).layout.title.text
+
+
+def test_the_twin_is_measured_beside_the_sample() -> None:
+    app = opened("model", model="digits-cbam")
+    app.button(key="twin-start").click().run()
+    twin_card.dense_job("digits-cnn").wait(60)
+    session(app).dense.wait(60)
+    app.run()
+    sizes = [workbench(name).dense.size.parameters for name in ("digits-cnn", "digits-cbam")]
+    assert ratio_text(sizes[0] / sizes[1]) in words(app)
+    assert "digit 99.1 %" in words(app) and "99.6 %" in words(app) and "could not be drawn" not in words(app)
