@@ -97,7 +97,7 @@ def test_an_edit_shows_in_outputs_maps_and_numbers_and_the_dense_model_stays(ben
 def test_off_on_the_bench_is_a_head_without_its_columns(bench: ex.Workbench) -> None:
     cut = encoder()
     with torch.no_grad():
-        cut.get_submodule(FIRST).out_proj.weight[:, 4:8] = 0  # type: ignore[union-attr, index]
+        cut.get_submodule(FIRST).out_proj.weight[:, 4:8] = 0  # type: ignore[operator, union-attr]
     wanted = ex.load(cut, data=(IDS, TARGETS)).dense.outputs(IDS)
     assert torch.allclose(bench.compress(OFF).outputs(IDS), wanted, atol=1e-6)
 
@@ -117,7 +117,7 @@ def test_edits_join_pruning_low_rank_and_quantising(bench: ex.Workbench) -> None
     def without_head(module: nn.Module, args: tuple[Tensor]) -> Tensor:
         return args[0].index_fill(-1, torch.arange(4, 8), 0.0)
 
-    model.get_submodule(FIRST).out_proj.register_forward_pre_hook(without_head)  # type: ignore[union-attr, operator]
+    model.get_submodule(FIRST).out_proj.register_forward_pre_hook(without_head)  # type: ignore[union-attr]
     with torch.no_grad():
         assert torch.allclose(edited.outputs(IDS), model(IDS), atol=1e-5)
     again = bench.compress(weights)  # what was put on is gone

@@ -81,7 +81,7 @@ def test_a_head_whose_output_is_not_read_is_dead() -> None:
     """Its maps are as before; only the columns of the output projection that read it are zero."""
     model = seeded(lambda: Encoder(layers=1, width=12, heads=3))
     with torch.no_grad():
-        model.encoder.layers[0].self_attn.out_proj.weight[:, 4:8] = 0.0
+        model.encoder.layers[0].self_attn.out_proj.weight[:, 4:8] = 0.0  # type: ignore[index, union-attr]
     ids = torch.randint(1, 20, (20, 6), generator=torch.Generator().manual_seed(1))
     bench = ex.load(model, data=(ids, torch.arange(20) % 2))
     found = ex.attention_drift(bench.dense, bench.dense)

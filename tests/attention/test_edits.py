@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import explorer as ex
 from explorer.attention.capture import captured
 from explorer.attention.editing import Edit, grid_distance
-from explorer.attention.edits import EDITS, NEEDS_FUSED, Rows, edited_gate
+from explorer.attention.edits import EDITS, NEEDS_FUSED, Rows, edited_gate  # type: ignore[attr-defined]
 from explorer.attention.sites import Site
 from explorer.weights.install import put_on
 from explorer.weights.open_attention import open_attention
@@ -100,7 +100,7 @@ def test_every_edit_is_tried_here() -> None:
 def by_hand(edit: str, amounts: dict[str, Any], causal: bool, mask: Tensor | None) -> Tensor:
     """The rows after an edit, entry by entry."""
     model = seeded(lambda: Outer(causal=causal)).inner
-    query, key, _ = model.parts(X).detach().unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).double()
+    query, key, _ = model.parts(X).detach().unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4).double()  # type: ignore[operator, union-attr]
     new = torch.zeros(B, H, T, T, dtype=torch.float64)
     for b in range(B):
         for h in range(H):
@@ -124,7 +124,7 @@ def _shares(rows: Tensor) -> Tensor:
 
 def _near(rows: Tensor, rank: int) -> Tensor:
     left, values, right = torch.linalg.svd(rows)
-    return sum(values[r] * left[:, r, None] * right[None, r] for r in range(min(rank, len(values)))).clamp_min(0)  # type: ignore[union-attr]
+    return sum(values[r] * left[:, r, None] * right[None, r] for r in range(min(rank, len(values)))).clamp_min(0)
 
 
 def _edited(
@@ -177,8 +177,8 @@ def test_each_edit_is_what_its_formula_says(edit: str, how: str, fused: bool) ->
     wanted = by_hand(edit, AMOUNTS[edit], how == "causal", mask)
     assert torch.allclose(rows.double(), wanted, atol=2e-6)
     model = seeded(Outer).inner
-    values = model.parts(X).detach().unflatten(-1, (3, H, D))[:, :, 2].transpose(1, 2)
-    mixed = model.out((wanted.float() @ values).transpose(1, 2).flatten(2)).detach()
+    values = model.parts(X).detach().unflatten(-1, (3, H, D))[:, :, 2].transpose(1, 2)  # type: ignore[operator, union-attr]
+    mixed = model.out((wanted.float() @ values).transpose(1, 2).flatten(2)).detach()  # type: ignore[operator, union-attr]
     assert torch.allclose(outputs, mixed, atol=1e-5)
     if edit != "bidirectional" and how != "plain":
         seen = torch.ones(T, T, dtype=torch.bool).tril() if mask is None else mask
@@ -257,14 +257,14 @@ def test_dropout_is_the_same_each_time_and_another_by_seed_and_site() -> None:
 def test_off_is_zeroed_columns_of_the_output_projection() -> None:
     plain = seeded(Outer)
     with torch.no_grad():
-        plain.inner.out.weight[:, D:] = 0
+        plain.inner.out.weight[:, D:] = 0  # type: ignore[operator, union-attr]
     edited = with_edits(Edit(site(), ex.EditAttention(edit="off"), (1,)))
     assert torch.allclose(run(edited)[0], run(plain)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_off_of_a_packed_attention(need_weights: bool) -> None:
-    packed = open_attention(seeded(lambda: nn.MultiheadAttention(E, H, batch_first=True)))
+    packed = open_attention(seeded(lambda: nn.MultiheadAttention(E, H, batch_first=True)))  # type: ignore[arg-type]
     cut = copy.deepcopy(packed)
     with torch.no_grad():
         cut.out_proj.weight[:, :D] = 0
@@ -327,8 +327,8 @@ def test_gradients_are_finite_where_rows_are_alike_or_see_nothing() -> None:
     for edit in ("low-rank", "temperature", "uniform", "linear", "bidirectional", "window"):
         model = with_edits(Edit(site(), ex.EditAttention(edit=edit, **AMOUNTS[edit])))
         with torch.no_grad():
-            model.inner.parts.weight[: 2 * E] = 0  # type: ignore[union-attr, index, operator]
-            model.inner.parts.bias[: 2 * E] = 0  # type: ignore[union-attr, index, operator]
+            model.inner.parts.weight[: 2 * E] = 0  # type: ignore[operator, union-attr]
+            model.inner.parts.bias[: 2 * E] = 0  # type: ignore[operator, union-attr]
         model(X, blind).square().sum().backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -354,7 +354,7 @@ def test_copies_pickles_and_state_dicts_stay_as_usual() -> None:
     for twin in (copy.deepcopy(edited), pickle.loads(pickle.dumps(edited))):
         assert torch.equal(run(twin)[0], wanted)
         with torch.no_grad():
-            twin.inner.out.weight.zero_()
+            twin.inner.out.weight.zero_()  # type: ignore[operator, union-attr]
         assert not torch.equal(run(twin)[0], wanted) and torch.equal(run(edited)[0], wanted)  # the copy runs itself
 
 
@@ -365,7 +365,7 @@ def test_checkpointing_gives_the_same_gradients(reentrant: bool) -> None:
     x = X.clone().requires_grad_()
     model.zero_grad()
     checkpoint(model, x, use_reentrant=reentrant).square().sum().backward()
-    assert all(torch.allclose(p.grad, wanted, atol=1e-6) for p, wanted in zip(model.parameters(), plain, strict=True))
+    assert all(torch.allclose(p.grad, wanted, atol=1e-6) for p, wanted in zip(model.parameters(), plain, strict=True))  # type: ignore[arg-type]
 
 
 def test_half_precision_stays_half_precision() -> None:

@@ -93,10 +93,10 @@ def encoder_with(change: str) -> nn.Module:
     with torch.no_grad():
         attention = model.get_submodule("encoder.layers.0.self_attn")
         if change == "no queries and keys":
-            attention.in_proj_weight[:24] = 0  # type: ignore[index]
-            attention.in_proj_bias[:24] = 0  # type: ignore[index]
+            attention.in_proj_weight[:24] = 0  # type: ignore[operator]
+            attention.in_proj_bias[:24] = 0  # type: ignore[operator]
         elif change == "no output":
-            attention.out_proj.weight[:, :4] = 0  # type: ignore[index, union-attr]
+            attention.out_proj.weight[:, :4] = 0  # type: ignore[operator, union-attr]
     return model
 
 

@@ -106,7 +106,7 @@ def test_gradients_equal_finite_differences(folded: bool, target: Any) -> None:
             values = []
             for sign in (1, -1):
                 model.moved = torch.zeros(3, 2, 4, 4, dtype=torch.float64)
-                model.moved[place] = sign * step  # type: ignore[operator, index]
+                model.moved[place] = sign * step
                 values.append(model(x).gather(1, chosen[:, None]).sum())
             assert float(slopes[place]) == pytest.approx(float(values[0] - values[1]) / (2 * step), abs=1e-7)
     assert not any(parameter.requires_grad for parameter in wb.dense._dressed().parameters())

@@ -60,7 +60,7 @@ class Twice(Layered):
         first = (self.scores(x).softmax(-1) @ self.heads(self.value(x))).transpose(1, 2).flatten(2)
         gated = x * first.softmax(-1)
         second = F.scaled_dot_product_attention(
-            *(self.heads(part(gated)) for part in (self.query, self.key, self.value))
+            *(self.heads(part(gated)) for part in (self.query, self.key, self.value))  # type: ignore[arg-type]
         )
         return first + second.transpose(1, 2).flatten(2)
 
@@ -186,9 +186,9 @@ def test_a_layer_that_runs_several_times_has_a_map_each_time() -> None:
     with torch.no_grad():
         layer, then = model.get_submodule("layer").train(), x
         layer.apply(lambda module: setattr(module, "p", 0.0) if isinstance(module, nn.Dropout) else None)
-        layer.self_attn.dropout = 0.0
+        layer.self_attn.dropout = 0.0  # type: ignore[union-attr]
         for name in maps.layers:
-            wanted = layer.self_attn(then, then, then, average_attn_weights=False)[1]
+            wanted = layer.self_attn(then, then, then, average_attn_weights=False)[1]  # type: ignore[operator]
             assert torch.allclose(maps.weights[name], wanted, atol=1e-6)
             then = layer(then)
 

@@ -72,7 +72,7 @@ FAMILIES: dict[str, Callable[[], Made]] = {
     ),
     "t5": lambda: (
         hub.T5ForConditionalGeneration,
-        hub.T5Config(**T5, pad_token_id=0, decoder_start_token_id=0),
+        hub.T5Config(**T5, pad_token_id=0, decoder_start_token_id=0),  # type: ignore[call-arg]
         {**WORDS_IN, "decoder_input_ids": IDS.flip(0)[:, :5].clamp_min(3)},
         "language-modeling",
     ),
@@ -224,7 +224,7 @@ def test_gradients_are_those_of_the_eager_model(name: str, tmp_path: Path) -> No
         slope = torch.zeros_like(layer.weights) if slope is None else slope
         rows = MASK.bool() if layer.weights.shape[-2] == WORDS else torch.ones(layer.weights.shape[:3:2]).bool()
         assert torch.allclose(layer.gradients.transpose(1, 2)[rows], slope.transpose(1, 2)[rows], atol=1e-5)
-    assert any(layer.gradients.abs().max() > 1e-4 for layer in maps.found)
+    assert any(layer.gradients.abs().max() > 1e-4 for layer in maps.found)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
@@ -262,7 +262,7 @@ def output_of(model: nn.Module, module: str) -> Any:
         if hasattr(owner, name):
             return getattr(owner, name)
     beside = model.get_submodule(module.rpartition(".")[0])
-    return beside.o_proj if hasattr(beside, "o_proj") else beside.output.dense
+    return beside.o_proj if hasattr(beside, "o_proj") else beside.output.dense  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))

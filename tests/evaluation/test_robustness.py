@@ -102,7 +102,7 @@ def test_blur_keeps_flat_images_and_the_sum_of_a_point() -> None:
     flat = torch.full((1, 1, 9, 9), 0.3)
     point = torch.zeros(1, 1, 21, 21)
     point[0, 0, 10, 10] = 1
-    reach = Reach(*[torch.zeros(())] * 3)
+    reach = Reach(*[torch.zeros(())] * 3)  # type: ignore[arg-type]
     torch.testing.assert_close(perturbed(TRIALS["blur"], flat, 1.0, 0, reach), flat)
     moved = perturbed(TRIALS["blur"], point, 1.0, 0, reach)
     assert moved.sum().item() == pytest.approx(1, abs=1e-5) and moved.max() < 0.2

@@ -41,7 +41,7 @@ def trained() -> nn.Module:
 @pytest.fixture(scope="module")
 def looked(trained: nn.Module, data: ModuleType) -> tuple[Tensor, Tensor]:
     """(answers [N, 10] of the first tune texts, where the model looked while it wrote them [N, 10, 40])."""
-    seen = []
+    seen = []  # type: ignore[var-annotated]
     with torch.no_grad(), capturing(seen.append, trained):
         logits = trained(data.load("tune").inputs[:600])
     assert {one.module for one in seen} == {"attention"} and len(seen) == 10

@@ -40,7 +40,7 @@ def trained() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def scenes(data: ModuleType) -> Scenes:
-    return draw_scenes(*data.pool("tune"), 1500, torch.Generator().manual_seed(1))
+    return draw_scenes(*data.pool("tune"), 1500, torch.Generator().manual_seed(1))  # type: ignore[call-arg]
 
 
 def right(trained: nn.Module, examples: Examples) -> Tensor:
@@ -83,7 +83,7 @@ def test_every_answer_and_its_digits_follow_from_the_scene(data: ModuleType, sce
 def test_no_question_can_be_answered_without_the_scene(data: ModuleType) -> None:
     """Of each of the thirty questions about half of the answers are yes: what is left is chance."""
     draw = torch.Generator().manual_seed(3)
-    scenes = draw_scenes(*data.pool("tune"), 20000, draw)
+    scenes = draw_scenes(*data.pool("tune"), 20000, draw)  # type: ignore[call-arg]
     asked = data.ask(scenes, draw)
     texts, which = asked.ids.unique(dim=0, return_inverse=True)
     assert len(texts) == sum(len(family) for family in data.FAMILIES.values())
@@ -146,7 +146,7 @@ def test_a_training_batch_is_seeded_and_new_each_time(data: ModuleType) -> None:
     assert torch.equal(batch.targets, again.targets)
     assert not torch.equal(batch.inputs["image"], following.inputs["image"])
     assert set(batch.slices) == set(data.load("calibration").slices)
-    plain = draw_scenes(*data.pool("training"), 40, torch.Generator().manual_seed(5))
+    plain = draw_scenes(*data.pool("training"), 40, torch.Generator().manual_seed(5))  # type: ignore[call-arg]
     assert not torch.equal(batch.inputs["image"], plain.images)  # the same digits, by another hand
 
 
@@ -193,7 +193,7 @@ def test_padding_changes_no_answer(data: ModuleType, trained: nn.Module) -> None
     inputs = data.prepare([(data.load("tune").inputs["image"][at, 0], "is there a seven ?") for at in range(20)])
     with torch.no_grad():
         padded = trained(**inputs)
-        trained.word_positions.data, kept = trained.word_positions.data.clone(), trained.word_positions.data
+        trained.word_positions.data, kept = trained.word_positions.data.clone(), trained.word_positions.data  # type: ignore[operator]
         trained.word_positions.data[:, 5:] += 3.0  # what stands behind the last word
         other = trained(**inputs)
         trained.word_positions.data = kept
@@ -265,8 +265,8 @@ def test_words_of_questions_about_the_framed_digit_look_at_it(data: ModuleType) 
     framed = tune.take(tune.slices["asks for even or odd"] | tune.slices["asks which digit is framed"])
     weights = bench.dense.attention(framed.inputs).weights["word_blocks.0.cross"]  # (B, heads, words, patches)
     there = (framed.inputs["question"] != data.PAD)[:, None, :].expand(weights.shape[:3])
-    on_digit = (weights * framed.rationale[:, None, None, :]).sum(dim=3)[there].mean()
-    assert on_digit > 4 * framed.rationale.double().mean()
+    on_digit = (weights * framed.rationale[:, None, None, :]).sum(dim=3)[there].mean()  # type: ignore[index]
+    assert on_digit > 4 * framed.rationale.double().mean()  # type: ignore[union-attr]
 
 
 def test_training_for_a_few_steps_is_seeded_and_leaves_the_random_state_alone() -> None:

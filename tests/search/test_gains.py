@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def vit() -> ex.Workbench:
 def small_bench(calibration: bool = True) -> ex.Workbench:
     ids = torch.randint(1, 20, (30, 6), generator=torch.Generator().manual_seed(4))
     targets = torch.arange(30) % 2
-    extra = {"calibration": (ids[:12], targets[:12])} if calibration else {}
+    extra: dict[str, Any] = {"calibration": (ids[:12], targets[:12])} if calibration else {}
     return ex.load(seeded(lambda: Encoder(layers=2)), data=(ids, targets), batch_size=8, **extra)
 
 
@@ -40,7 +41,7 @@ def test_the_objective_falls_and_is_what_the_recipe_gives(vit: ex.Workbench, met
     assert found.history[0] == (0, found.objective_before, found.loss_before, 1.0)
     assert [entry[0] for entry in found.history] == list(range(steps + 1))
     ones = dict.fromkeys(found.gains, (1.0,) * 4)
-    assert found.objective_before == pytest.approx(objective(vit, ex.Recipe(), ones, 0.1), rel=1e-4)
+    assert found.objective_before == pytest.approx(objective(vit, ex.Recipe(), ones, 0.1), rel=1e-4)  # type: ignore[arg-type]
     assert found.objective == pytest.approx(objective(vit, found.recipe, dict(found.gains), 0.1), rel=1e-4)
     assert found.recipe[-1] == ex.EditAttention(edit="gain", gains=dict(found.gains))
     assert all(gain == round(gain, 3) and 0 <= gain <= 2 for own in found.gains.values() for gain in own)
@@ -97,7 +98,7 @@ def test_it_never_tunes_on_tune_or_test(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(sites) == 2
     asked: list[str] = []
     plain = type(bench.subject).split
-    monkeypatch.setattr(type(bench.subject), "split", lambda self, name: asked.append(name) or plain(self, name))
+    monkeypatch.setattr(type(bench.subject), "split", lambda self, name: asked.append(name) or plain(self, name))  # type: ignore[func-returns-value]
     bench.tune_heads(steps=2, progress=False)
     assert set(asked) == {"calibration"}
 
@@ -127,7 +128,7 @@ def test_a_score_without_gradient_is_left_to_the_swarm() -> None:
     ids = torch.randint(1, 20, (16, 5), generator=torch.Generator().manual_seed(2))
     targets = torch.arange(16) % 2
     score = lambda outputs, targets: (outputs.argmax(-1) == targets).float()  # noqa: E731  (one expression, used once)
-    data = {"data": (ids, targets), "calibration": (ids, targets)}
+    data: dict[str, Any] = {"data": (ids, targets), "calibration": (ids, targets)}
     bench = ex.load(seeded(lambda: Encoder(layers=1)), task="score", score=score, **data)
     with pytest.raises(ex.ExplorerError, match="swarm"):
         bench.tune_heads(progress=False)

@@ -85,7 +85,7 @@ def test_least_takes_the_least_important_and_leaves_one_head(vit: ex.Workbench, 
         values = [key * getattr(row, by) for row in table.ranked(by)]
         assert values == sorted(values)
     costs = [row.cost for row in table.ranked("cost")]
-    assert costs == sorted(costs, reverse=True)
+    assert costs == sorted(costs, reverse=True)  # type: ignore[type-var]
     with pytest.raises(ex.ExplorerError, match="one head must stay"):
         table.least(16)
     with pytest.raises(ex.ExplorerError, match="choose one of|Choose one of"):

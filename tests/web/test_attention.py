@@ -14,12 +14,12 @@ from explorer.errors import ExplorerError
 from explorer.figures.words import ratio_text
 from explorer.recipe import Recipe
 from explorer.steps import EditAttention
-from explorer.web import attention_example, attention_figures, attention_guides, attention_heads, look, twin_card
+from explorer.web import attention_example, attention_figures, attention_guides, attention_heads, look
 from explorer.web.attention_example import ink_of
 from explorer.web.attention_heads import grid_data, places_data
 from explorer.web.look import Look, look_of, looked, offered
 from explorer.web.state import Session
-from explorer.web.workbenches import workbench
+from explorer.web.workbenches import dense_job, workbench
 from tests.web.test_pages import key, opened, session, words
 
 LAYER = "encoder.layers.1.self_attn"
@@ -103,7 +103,8 @@ def test_an_edit_of_all_heads_is_added_turned_and_removed() -> None:
 def test_examples_are_offered_by_class_and_by_what_went_wrong() -> None:
     app = opened("attention", model="digits-vit", recipe="prune,sparsity=0.8")
     here = session(app)
-    here.job.wait(60), here.dense.wait(60)
+    here.job.wait(60)
+    here.dense.wait(60)
     quality, targets = here.job.quality, here.bench.subject.split("tune").targets
     assert quality is not None and quality.correct is not None
     assert offered(here, "class 8") == (targets == 8).nonzero().flatten().tolist()
@@ -278,7 +279,8 @@ def test_gains_are_searched_and_become_a_step() -> None:
     app.run()
     assert job.error is None and job.tuned is not None
     app.button(key="gains-use").click().run()
-    assert session(app).recipe == job.tuned.recipe and session(app).recipe[0].edit == "gain"
+    (step,) = session(app).recipe
+    assert session(app).recipe == job.tuned.recipe and isinstance(step, EditAttention) and step.edit == "gain"
     assert not app.exception and "could not be drawn" not in words(app)
 
 
@@ -295,7 +297,7 @@ def test_every_figure_to_save_can_be_made(sample: str) -> None:
 def test_the_twin_is_measured_beside_the_sample() -> None:
     app = opened("model", model="digits-cbam")
     app.button(key="twin-start").click().run()
-    twin_card.dense_job("digits-cnn").wait(60)
+    dense_job("digits-cnn").wait(60)
     session(app).dense.wait(60)
     app.run()
     sizes = [workbench(name).dense.size.parameters for name in ("digits-cnn", "digits-cbam")]

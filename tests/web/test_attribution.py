@@ -16,7 +16,8 @@ SAMPLES = (
 def test_every_sample_explains_its_answer(sample: str) -> None:
     app = opened("attribution", model=sample, recipe="prune,sparsity=0.5")
     before, after = asked(session(app))
-    before.wait(60), after.wait(60)
+    before.wait(60)
+    after.wait(60)
     app.run()
     assert before.error is None and after.error is None, before.error or after.error
     assert told(after.value).split(";")[0] in words(app)
@@ -26,7 +27,8 @@ def test_every_sample_explains_its_answer(sample: str) -> None:
 def test_dense_and_variant_share_a_scale_around_zero() -> None:
     app = opened("attribution", model="cancer-tab", recipe="prune,sparsity=0.6")
     before, after = asked(session(app))
-    before.wait(60), after.wait(60)
+    before.wait(60)
+    after.wait(60)
     name = next(iter(after.value.parts))
     data = panels_data(session(app), before.value[name], after.value[name], same=False)
     dense, variant, change = data["panels"]
