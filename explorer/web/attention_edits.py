@@ -11,7 +11,6 @@ from explorer.evaluation.slices import Slice, by_slice
 from explorer.figures.attention_edit import edit_figure, work_figure
 from explorer.figures.template import CONFIG
 from explorer.figures.words import change_text, metric_label, metric_text
-from explorer.knobs import NEW_STEPS
 from explorer.names import EDITS
 from explorer.recipe import Recipe
 from explorer.steps import EditAttention
@@ -101,10 +100,3 @@ def work_card(session: Session, found: Looked) -> None:
         with right:
             figure = work_figure(steps[-1], site, **options)
             st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-work")
-
-
-def start() -> EditAttention:
-    """What a new edit starts with."""
-    step = NEW_STEPS["edit-attention"]
-    assert isinstance(step, EditAttention)
-    return step

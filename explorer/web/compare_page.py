@@ -31,7 +31,6 @@ SHOWN = 12
 """So many disagreements are drawn; the list says how many more there are."""
 EVERY = "all of them"
 KINDS = ("broken", "repaired", "both wrong", "farther", "closer")
-WORDS = {"loss": "loss", "gain": "gain", "same": "same", "cannot tell": "cannot tell"}
 
 
 @dataclass
@@ -176,7 +175,7 @@ def groups_html(title: str, groups: list[Slice], primary: str) -> str:
             f'<tr><td class="left">{escape(group.name)}</td><td>{group.examples:,}</td>'
             f"<td>{metric_text(primary, group.before)}</td><td>{metric_text(primary, group.after)}</td>"
             f'<td class="{kind}">{change}</td><td>{low} to {high}</td>'
-            f'<td class="{kind}">{WORDS[group.verdict]}</td></tr>'
+            f'<td class="{kind}">{group.verdict}</td></tr>'
         )
     return markup.table((title, "examples", "before", "after", "change", "95 %", ""), rows, tall=len(rows) > 12)
 

@@ -35,6 +35,15 @@ CELLS = {
     "figure of quality": "v.evaluate().figure(dense=wb.dense.evaluate())",
     "figure of storage": "v.storage.figure()",
     "figure of spectrum": 'wb.spectrum("blocks.0.mlp.0").figure(rank=16)',
+    "attention": 'maps = v.attention(wb.subject.split("tune").take(slice(0, 2)).inputs)\nmaps',
+    "attention on the input": 'maps.on_input("blocks.1.attn", 0)',
+    "drift": "drift = ex.attention_drift(wb.dense, v, examples=32)\ndrift",
+    "heads": "heads = wb.heads(examples=32, measured=False, progress=False)\nheads",
+    "figure of attention": "maps.figure()",
+    "figure of one head": 'maps.figure(layer="blocks.0.attn", head=2)',
+    "figure on the input": 'maps.on_input("blocks.1.attn", 0).figure()',
+    "figure of drift": "drift.figure()",
+    "figure of heads": "heads.figure()",
     "panel": "panel = wb.live()\npanel",
     "turn": (
         "import json\n"

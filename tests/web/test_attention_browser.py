@@ -33,6 +33,14 @@ def test_a_student_finds_the_head_for_not_and_switches_it_off(app: AppPage) -> N
     sentence = page.get_by_role("textbox", name="Type a sentence")
     sentence.fill("the lead is superb but the movie is never superb")
     sentence.press("Enter")
+    own = page.locator(".st-key-card-example").get_by_text("Your own")
+    for _ in range(3):  # what meets the page while it is painted is lost; a person types again
+        try:
+            expect(own).to_be_visible(timeout=8_000)
+            break
+        except AssertionError:
+            sentence.fill("the lead is superb but the movie is never superb")
+            sentence.press("Enter")
     said = page.locator(".ce-said")
     expect(said.locator(".dense .answer b").first).to_have_text("negative")
     page.get_by_role("button", name="never: ").first.click()
