@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from explorer.attention.sites import Site
-from explorer.steps.attention import EditAttention
+from explorer.attention.editing import Edit
 
 BYTES = 4
 """Bytes of a weight in single precision."""
@@ -29,19 +28,23 @@ class Work:
     assumes: str
 
 
-def work_of(step: EditAttention, site: Site, lengths: Sequence[int]) -> Work:
-    """The work of one layer's heads, all of them edited, at sequences of these lengths (queries = keys).
+def work_of(edit: Edit, lengths: Sequence[int]) -> Work:
+    """The work of one self-attention layer at sequences of these lengths (queries = keys).
 
-    Where the width of a head is not known, MACs are given for a width of 1: their ratio stays true.
+    Heads that the edit does not mean count in full. Where the width of a head is not known, MACs are given for a width
+    of 1: their ratio stays true.
     """
-    width, heads = max(1, site.width), site.heads
-    macs, room, assumes = _COUNTS.get(step.edit, _full)(step, width)
+    site = edit.site
+    width, edited = max(1, site.width), len(edit.heads) or site.heads
+    left = site.heads - edited
+    full_macs, full_room, _ = _full(edit, width)
+    macs, room, assumes = _COUNTS.get(edit.step.edit, _full)(edit, width)
     return Work(
         tuple(lengths),
-        tuple(heads * 2 * n * n * width for n in lengths),
-        tuple(heads * macs(n) for n in lengths),
-        tuple(heads * BYTES * n * n for n in lengths),
-        tuple(heads * BYTES * room(n) for n in lengths),
+        tuple(site.heads * full_macs(n) for n in lengths),
+        tuple(edited * macs(n) + left * full_macs(n) for n in lengths),
+        tuple(site.heads * BYTES * full_room(n) for n in lengths),
+        tuple(BYTES * (edited * room(n) + left * full_room(n)) for n in lengths),
         assumes,
     )
 
@@ -50,20 +53,20 @@ Count = Callable[[int], int]
 Counted = tuple[Count, Count, str]
 
 
-def _full(step: EditAttention, width: int) -> Counted:
+def _full(edit: Edit, width: int) -> Counted:
     return lambda n: 2 * n * n * width, lambda n: n * n, "the edit needs every weight, as full attention"
 
 
-def _off(step: EditAttention, width: int) -> Counted:
+def _off(edit: Edit, width: int) -> Counted:
     return lambda n: 0, lambda n: 0, "a head that gives nothing need not run"
 
 
-def _uniform(step: EditAttention, width: int) -> Counted:
+def _uniform(edit: Edit, width: int) -> Counted:
     return lambda n: n * width, lambda n: 0, "one mean of the values for all queries"
 
 
-def _top_k(step: EditAttention, width: int) -> Counted:
-    kept = int(step.k or 1)
+def _top_k(edit: Edit, width: int) -> Counted:
+    kept = int(edit.step.k or 1)
     return (
         lambda n: n * n * width + n * min(kept, n) * width,
         lambda n: 2 * n * min(kept, n),
@@ -71,21 +74,25 @@ def _top_k(step: EditAttention, width: int) -> Counted:
     )
 
 
-def _window(step: EditAttention, width: int) -> Counted:
-    reach = 2 * int(step.window or 0) + 1
-    return (
-        lambda n: 2 * n * min(reach, n) * width,
-        lambda n: n * min(reach, n),
-        "only neighbours along the sequence are scored",
-    )
+def _window(edit: Edit, width: int) -> Counted:
+    reach = 2 * int(edit.step.window or 0) + 1
+    first = edit.first if edit.grid is not None else 0  # near to all, and all is near to them
+
+    def entries(n: int) -> int:
+        before, others = min(first, n), max(0, n - first)
+        near = reach if edit.grid is None else reach * reach
+        return before * n + others * (before + min(near, others))
+
+    where = "along the sequence" if edit.grid is None else "on the grid of patches"
+    return lambda n: 2 * entries(n) * width, entries, f"only neighbours {where} are scored"
 
 
-def _causal(step: EditAttention, width: int) -> Counted:
+def _causal(edit: Edit, width: int) -> Counted:
     return lambda n: n * (n + 1) * width, lambda n: n * (n + 1) // 2, "only earlier positions are scored"
 
 
-def _low_rank(step: EditAttention, width: int) -> Counted:
-    rank = int(step.rank or 1)
+def _low_rank(edit: Edit, width: int) -> Counted:
+    rank = int(edit.step.rank or 1)
     return (
         lambda n: 2 * n * min(rank, n) * width,
         lambda n: 2 * n * min(rank, n),
@@ -93,8 +100,8 @@ def _low_rank(step: EditAttention, width: int) -> Counted:
     )
 
 
-def _block_low_rank(step: EditAttention, width: int) -> Counted:
-    rank, side = int(step.rank or 1), int(step.block or 1)
+def _block_low_rank(edit: Edit, width: int) -> Counted:
+    rank, side = int(edit.step.rank or 1), int(edit.step.block or 1)
 
     def entries(n: int) -> int:
         return 2 * n * -(-n // side) * min(rank, side)
@@ -102,7 +109,7 @@ def _block_low_rank(step: EditAttention, width: int) -> Counted:
     return lambda n: entries(n) * width, entries, "thin factors of each block are known without the map"
 
 
-def _linear(step: EditAttention, width: int) -> Counted:
+def _linear(edit: Edit, width: int) -> Counted:
     return (
         lambda n: 2 * n * width * width,
         lambda n: width * width,
@@ -110,7 +117,7 @@ def _linear(step: EditAttention, width: int) -> Counted:
     )
 
 
-_COUNTS: dict[str, Callable[[EditAttention, int], Counted]] = {
+_COUNTS: dict[str, Callable[[Edit, int], Counted]] = {
     "off": _off,
     "uniform": _uniform,
     "top-k": _top_k,

@@ -8,14 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from explorer.attention.editing import Edit
 from explorer.attention.maps import AttentionMaps
-from explorer.attention.sites import Site
 from explorer.attention.work import work_of
 from explorer.figures.attention_labels import cut_of
 from explorer.figures.palette import palette
 from explorer.figures.template import ExplorerFigure, dressed, empty_figure
 from explorer.figures.words import large_text, shortened, size_text
-from explorer.steps import EditAttention
 
 MOST_KEYS = 14
 """So many keys of a row are drawn: the largest of either."""
@@ -68,13 +67,12 @@ def edit_figure(
     return dressed(figure, title=title, subtitle=subtitle, alt=alt, caption=caption, height=height, dark=dark)
 
 
-def work_figure(
-    step: EditAttention, site: Site, *, caption: str = "", height: int = 380, dark: bool = False
-) -> go.Figure:
-    """MACs and bytes of one layer's attention as the sequence grows: in full, and what the edit would need."""
+def work_figure(edit: Edit, *, caption: str = "", height: int = 380, dark: bool = False) -> go.Figure:
+    """MACs and bytes of one self-attention layer as the sequence grows: in full, and what the edit would need."""
+    site = edit.site
     lengths = [2**power for power in range(3, LONGEST.bit_length())]
-    work = work_of(step, site, lengths)
-    now = work_of(step, site, [site.keys])
+    work = work_of(edit, lengths)
+    now = work_of(edit, [site.keys])
     colours = palette(dark)
     figure = ExplorerFigure(make_subplots(rows=1, cols=2, horizontal_spacing=0.16))
     panels = (
@@ -107,10 +105,11 @@ def work_figure(
         figure.update_yaxes(type="log", title_text=axis, row=1, col=column, exponentformat="SI")
     figure.update_layout(legend={"x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top"})
     title = "What the edit would need as sequences grow"
-    subtitle = f"{shortened(site.name, 30)}, {site.heads} heads; here it is computed in full"
+    who = f"{len(edit.heads)} of {site.heads} heads edited" if edit.heads else f"{site.heads} heads"
+    subtitle = f"{shortened(site.name, 30)}, {who}; here it is computed in full"
     longest = (
         f"At {LONGEST:,} positions {large_text(work.macs[-1], 'MACs')} of {large_text(work.macs_full[-1], 'MACs')}"
     )
-    alt = f"{title}: {step.sentence()}. {work.assumes[:1].upper()}{work.assumes[1:]}. {longest}."
+    alt = f"{title}: {edit.step.sentence()}. {work.assumes[:1].upper()}{work.assumes[1:]}. {longest}."
     note = caption or f"Assumes: {work.assumes}"
     return dressed(figure, title=title, subtitle=subtitle, alt=alt, caption=note, height=height, dark=dark)

@@ -83,20 +83,24 @@ def slices_html(found: list[Slice], primary: str) -> str:
 
 def work_card(session: Session, found: Looked) -> None:
     """Draw what the last edit would save, as the sequence grows."""
-    steps = [step for step in session.recipe.active() if isinstance(step, EditAttention)]
-    sites = [site for site in session.bench.attention_sites if not site.is_gate]
-    if not steps or not sites:
+    edits = [edit for edit in session.bench.edits(session.recipe) if not edit.site.is_gate]
+    last = [edit for edit in edits if edit.step == edits[-1].step]
+    if not last:
         return
     look = look_of(session)
     with st.container(key="card-work-of-edit"):
-        st.html(markup.title("What the edit does to one row, and what it would save", steps[-1].sentence()))
-        site = next((site for site in sites if site.name == look.layer), sites[0])
+        st.html(markup.title("What the edit does to one row, and what it would save", last[0].step.sentence()))
         options: dict[str, Any] = {"dark": is_dark()}
         left, right = st.columns(2)
         if look.layer in found.dense.layers and look.layer in found.variant.layers:
             with left:
                 figure = edit_figure(found.dense, found.variant, look.layer, look.head, query=look.query, **options)
                 st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-row")
+        counted = [edit for edit in last if edit.site.kind == "self"]
         with right:
-            figure = work_figure(steps[-1], site, **options)
-            st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-work")
+            if counted:
+                edit = next((edit for edit in counted if edit.site.name == look.layer), counted[0])
+                figure = work_figure(edit, **options)
+                st.plotly_chart(figure, theme=None, config=CONFIG, key="edit-work")
+            else:
+                st.html(markup.quiet("What it would save is counted for self-attention alone."))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import explorer as ex
+from explorer.attention.editing import Edit
 from explorer.attention.maps import AttentionMaps
 from explorer.figures.attention_edit import edit_figure, work_figure
 from explorer.figures.attention_tuning import tuning_figure
@@ -32,7 +33,7 @@ def test_one_row_before_and_after_with_the_largest_keys_in_order() -> None:
 
 def test_the_work_of_an_edit_is_drawn_beside_full_attention() -> None:
     site = ex.load("digits-vit").attention_sites["blocks.0.attn"]
-    figure = work_figure(ex.EditAttention(edit="linear"), site)
+    figure = work_figure(Edit(site, ex.EditAttention(edit="linear")))
     full, marked, edited = figure.data[0], figure.data[1], figure.data[2]
     assert full.y[-1] / full.y[-2] == 4 and edited.y[-1] / edited.y[-2] == 2
     assert marked.x == (17,) and marked.y == (4 * 2 * 17 * 17 * 16,)
@@ -41,7 +42,7 @@ def test_the_work_of_an_edit_is_drawn_beside_full_attention() -> None:
 
 def test_what_costs_nothing_is_left_out_of_a_logarithm() -> None:
     site = ex.load("digits-vit").attention_sites["blocks.0.attn"]
-    assert set(work_figure(ex.EditAttention(), site).data[2].y) == {None}
+    assert set(work_figure(Edit(site, ex.EditAttention())).data[2].y) == {None}
 
 
 @pytest.mark.parametrize("dark", [False, True])
