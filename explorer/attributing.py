@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -29,8 +28,10 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 * 2**20
 LOOK = "{desc} {percentage:3.0f} %|{bar}| {elapsed} of about {remaining} more"
 
-_kept: WeakKeyDictionary[Workbench, Memory] = WeakKeyDictionary()
-"""The results of each workbench, which go with it."""
+
+def kept_attributions() -> Memory:
+    """Where a workbench keeps what was explained."""
+    return Memory(KEPT_BYTES)
 
 
 class _Result:
@@ -51,7 +52,6 @@ def attribute(variant: Variant, inputs: Any, asked: Asked, progress: bool | Prog
     asked = replace(asked, method=asked.method or default)
     asked.check()
     moved = map_tensors(as_tensors(bench, inputs), lambda tensor: tensor.to(bench.stage.device))
-    memory = _kept.setdefault(bench, Memory(KEPT_BYTES))
     key = (id(variant.outfit), _digest(moved), _settings(asked))
 
     def compute() -> _Result:
@@ -68,7 +68,7 @@ def attribute(variant: Variant, inputs: Any, asked: Asked, progress: bool | Prog
                     raise
                 raise as_error(problem) from problem
 
-    result: _Result = memory.recall(key, compute)
+    result: _Result = bench.attributions.recall(key, compute)
     return result.found
 
 

@@ -178,7 +178,7 @@ def _bound(bench: Workbench, layers: tuple[str, ...], examples: int, split: str)
     dense = PrivateModel(bench.subject.model, bench.matrices()).module
     random = shuffled(dense)
     draw = torch.Generator().manual_seed(0)
-    sizes = _deviations(chosen.inputs)
+    sizes = deviations(chosen.inputs)
     ids = any(not (tensor.is_floating_point() or tensor.dtype == torch.bool) for tensor in tensors_in(chosen.inputs))
     tables = [part for part in dense.modules() if isinstance(part, nn.Embedding)] if ids else []
 
@@ -188,7 +188,7 @@ def _bound(bench: Workbench, layers: tuple[str, ...], examples: int, split: str)
 
     def noisy(inputs: Any) -> AttentionMaps:
         with _noise_on(tables, draw):
-            return read(dense, _with_noise(inputs, sizes, draw))
+            return read(dense, with_noise(inputs, sizes, draw))
 
     floor, ceiling = Sums(), Sums()
     odd: dict[str, str] = {}
@@ -209,12 +209,17 @@ def shuffled(module: nn.Module, seed: int = 0) -> nn.Module:
     copy, draw = full_copy(module), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in copy.parameters():
-            order = torch.randperm(parameter.numel(), generator=draw).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
+            parameter.copy_(permuted(parameter, draw))
     return copy.eval()
 
 
-def _deviations(inputs: Any) -> list[float]:
+def permuted(tensor: Tensor, draw: torch.Generator) -> Tensor:
+    """The numbers of a tensor in a random order."""
+    order = torch.randperm(tensor.numel(), generator=draw).to(tensor.device)
+    return tensor.flatten()[order].reshape(tensor.shape)
+
+
+def deviations(inputs: Any) -> list[float]:
     """The standard deviation of each tensor of floats, 0 for others."""
     return [
         float(tensor.to(torch.float64).std(correction=0)) if tensor.is_floating_point() else 0.0
@@ -222,7 +227,7 @@ def _deviations(inputs: Any) -> list[float]:
     ]
 
 
-def _with_noise(inputs: Any, sizes: Sequence[float], draw: torch.Generator) -> Any:
+def with_noise(inputs: Any, sizes: Sequence[float], draw: torch.Generator) -> Any:
     """Inputs with a little noise on their floats, each tensor by its own standard deviation."""
     left = iter(sizes)
 

@@ -73,7 +73,8 @@ class Variant(Shown):
     @cached_property
     def model(self) -> nn.Module:
         """A full copy as a `torch.nn.Module` of its own: yours to train or break; the variant stays what it is."""
-        copy = full_copy(self._dressed())
+        with self._running:
+            copy = full_copy(self._dressed())
         for parameter in copy.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         return copy.eval()
@@ -87,14 +88,15 @@ class Variant(Shown):
 
     def outputs(self, inputs: Any) -> Any:
         """What the variant gives for a batch: tensors as the model takes them, or raw examples."""
-        module = self._dressed()
-        try:
-            ready = as_tensors(self.workbench, inputs)
-            return self.workbench.stage.outputs(module, ready)
-        except ExplorerError:
-            raise
-        except Exception as problem:
-            raise as_error(problem) from problem
+        with self._running:
+            module = self._dressed()
+            try:
+                ready = as_tensors(self.workbench, inputs)
+                return self.workbench.stage.outputs(module, ready)
+            except ExplorerError:
+                raise
+            except Exception as problem:
+                raise as_error(problem) from problem
 
     def attention(
         self,
@@ -189,7 +191,8 @@ class Variant(Shown):
         beyond = [index for index in indices if not 0 <= index < total]
         if beyond:
             raise ExplorerError(f"there is no example {beyond[0]}", where=split, instead=f"give 0 to {total - 1}")
-        return self.workbench.stage.answers(self._dressed(), indices, split) if len(indices) else []
+        with self._running:
+            return self.workbench.stage.answers(self._dressed(), indices, split) if len(indices) else []
 
     def evaluate(self, split: str = "tune") -> Quality:
         """The quality on a split (blocking). The sealed test split is opened by `wb.test(v)` alone."""
@@ -281,7 +284,8 @@ class Variant(Shown):
         inputs = bench.subject.split("tune").take(slice(0, batch)).inputs
         dense = PrivateModel(bench.subject.model, bench.matrices()).module
         run = lambda model: bench.stage.outputs(model, inputs)  # noqa: E731  (one expression, used once)
-        return time_in_turn(dense, self._dressed(), run, batch_length(inputs), seconds)
+        with self._running:
+            return time_in_turn(dense, self._dressed(), run, batch_length(inputs), seconds)
 
     # -- recovering ------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from explorer import shown
 from explorer.attending import edits_of, planned, sites_of
 from explorer.attention.editing import Edit
 from explorer.attention.sites import Sites
+from explorer.attributing import kept_attributions
 from explorer.compression.apply import Model, Stand, apply_plan, decomposition, score_index
 from explorer.compression.lowrank import Spectrum
 from explorer.compression.memory import Memory
@@ -93,6 +94,7 @@ class Workbench(Searching, Shown):
         self._curves: dict[Any, CurveJob] = {}
         self._scans = Scans(self, POOL, self._unkept)
         self.drift_bounds = Bounds(self)
+        self.attributions = kept_attributions()
         self._head_jobs = HeadJobs(self, POOL)
         self._tried: set[str] = set()
         self.tests_opened = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import pytest
@@ -14,7 +13,6 @@ import explorer as ex
 from explorer.comparison.reasons import MEASURES, likeness, shuffled_variant
 from explorer.comparison.trials import RobustnessJob, robustness_job
 from explorer.evaluation.robustness import TRIALS
-from explorer.variant import Variant
 from tests.toys import Recurrent, Tied, TwoHeads, bench, seeded, two_answers
 
 
@@ -302,28 +300,12 @@ def test_top_features_are_counted() -> None:
     assert found["overlap"].item() == pytest.approx(3 / 13)
 
 
-@dataclass
-class Plain:
-    values: Tensor
-
-
-def gradients(variant: Variant, inputs: Tensor, target: Tensor | None = None, method: str = "saliency") -> Plain:
-    """Input times gradient of the target's output, by hand."""
-    moved = inputs.clone().requires_grad_()
-    outputs = variant.model(moved)
-    chosen = outputs.argmax(1) if target is None else target
-    outputs.gather(1, chosen[:, None]).sum().backward()
-    assert moved.grad is not None
-    return Plain((moved.grad * moved).detach())
-
-
-def test_attribution_drift_lies_between_noise_and_a_random_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Variant, "attribute", gradients, raising=False)
-    drift = pruned().attribution_drift("saliency", 32)
+def test_attribution_drift_lies_between_noise_and_a_random_model() -> None:
+    drift = pruned().attribution_drift("input-x-gradient", 32)
     noise, random = (float(bound["cosine"].nanmean()) for bound in (drift.floor, drift.ceiling))
     assert random < drift.mean("cosine") < noise <= 1
     assert 0 < drift.place() < 1 and "same reasons" in drift.sentence()
-    same = ex.compare(vit().dense, vit().dense).attribution_drift("saliency", 32)
+    same = ex.compare(vit().dense, vit().dense).attribution_drift("input-x-gradient", 32)
     assert all(same.mean(measure) == 1 for measure in MEASURES)
 
 
@@ -337,3 +319,9 @@ def test_a_shuffled_model_holds_the_same_numbers_in_another_order() -> None:
         if "qkv" not in name:
             assert torch.equal(other.flatten().sort().values, parameter.flatten().sort().values)
     assert dense.evaluate().value > 0.9
+
+
+def test_attribution_drift_takes_all_parts_of_an_input_together() -> None:
+    bench = ex.load("scene-vqa")
+    drift = ex.compare(bench.dense, bench.compress(ex.Prune(sparsity=0.5))).attribution_drift("input-x-gradient", 4)
+    assert drift.examples == 4 and 0 < drift.mean("cosine") < 1

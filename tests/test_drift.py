@@ -138,6 +138,16 @@ def test_row_means_know_what_is_not_defined() -> None:
     assert means.undefined()["layer"].tolist() == [1, 0]
 
 
+def test_row_means_leave_out_padding_and_count_what_is_undefined() -> None:
+    values = torch.tensor([[[1.0, math.nan, 5.0], [2.0, 4.0, math.nan]]], dtype=torch.float64)  # one example, two heads
+    found = RowMeans()
+    found.add("heads", values, torch.tensor([[True, True, False]]))
+    assert found.means()["heads"].tolist() == [1.0, 3.0] and found.undefined()["heads"].tolist() == [1, 0]
+    windows = torch.tensor([[[[1.0]], [[3.0]]]], dtype=torch.float64)  # two windows of one query
+    found.add("windows", windows, torch.tensor([[True]]))
+    assert found.means()["windows"].tolist() == [2.0]
+
+
 def test_what_cannot_be_compared_is_refused(vit: ex.Workbench) -> None:
     with pytest.raises(ex.ExplorerError, match="sealed"):
         ex.attention_drift(vit.dense, vit.dense, split="test")

@@ -72,11 +72,3 @@ def _ranks(rows: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, exact.contiguous())
     until = torch.searchsorted(ordered, exact.contiguous(), right=True)
     return (below + until - 1).to(torch.float64) / 2
-
-
-def over_rows(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """(`[heads]` mean over valid rows that are no NaN, `[heads]` how many valid rows were left out as undefined)."""
-    mean = _over_rows(values, valid)
-    inside = valid[:, None, :] if values.dim() == 3 else valid[:, None, None, :]
-    undefined = (values.isnan() & inside).movedim(-2, 0).flatten(1).sum(1)
-    return mean, undefined

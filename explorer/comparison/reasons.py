@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +10,19 @@ import torch
 from torch import Tensor
 
 from explorer.attention.measures import rank_correlation
-from explorer.drift_bounds import some_examples
-from explorer.errors import ExplorerError
+from explorer.drift_bounds import deviations, permuted, some_examples, with_noise
 from explorer.recipe import Recipe
 from explorer.shown import Shown
-from explorer.subjects.examples import map_tensors, tensors_in
 from explorer.weights.forms import Dense, Form
 from explorer.weights.install import Outfit
 
 if TYPE_CHECKING:
+    from explorer.attribution.result import Attributions
     from explorer.variant import Variant
 
 EXAMPLES = 64
 TOP_FEATURES = 10
 TOP_SHARE = 0.2
-NOISE = 0.01
-"""The noise of the floor: so much of the standard deviation of the inputs."""
 MEASURES = ("cosine", "rank correlation", "top agreement", "sign agreement", "overlap")
 
 
@@ -108,10 +105,8 @@ def attribution_drift(
     chosen = some_examples(bench, split, examples)
     target = _targets(before, chosen.inputs)
 
-    named = {} if method is None else {"method": method}
-
     def read(variant: Variant, inputs: Any) -> Tensor:
-        return _flat(_attribute(variant)(inputs, target=target, **named).values)
+        return _flat(variant.attribute(inputs, method, target))
 
     own = read(before, chosen.inputs)
     other = own if before.outfit is after.outfit else read(after, chosen.inputs)
@@ -124,14 +119,6 @@ def attribution_drift(
     return AttributionDrift(method or "the default method", len(chosen), likeness(own, other), floor, ceiling)
 
 
-def _attribute(variant: Variant) -> Callable[..., Any]:
-    attribute = getattr(variant, "attribute", None)
-    if attribute is None:
-        raise ExplorerError("attributions are not to be had here yet", where="attribution drift")
-    found: Callable[..., Any] = attribute
-    return found
-
-
 def _targets(variant: Variant, inputs: Any) -> Tensor | None:
     """The class that the variant answers to each example `[B]`; None for other tasks, where there is one output."""
     if variant.workbench.subject.task != "classification":
@@ -140,23 +127,16 @@ def _targets(variant: Variant, inputs: Any) -> Tensor | None:
     return outputs.argmax(1) if outputs.dim() == 2 and outputs.shape[1] > 1 else None
 
 
-def _flat(values: Any) -> Tensor:
-    """Attributions of all inputs side by side, `[examples, features]`."""
-    return torch.cat([tensor.detach().to("cpu", torch.float64).flatten(1) for tensor in tensors_in(values)], dim=1)
+def _flat(found: Attributions) -> Tensor:
+    """Attributions of all parts of the inputs side by side, `[examples, features]`."""
+    values = [part.values.detach().to("cpu", torch.float64).flatten(1) for part in found.parts.values()]
+    return torch.cat(values, dim=1)
 
 
 def _noisy(inputs: Any) -> Any:
     """Inputs with a little noise on their floats; None where there is nothing that bears any."""
-    if not any(tensor.is_floating_point() for tensor in tensors_in(inputs)):
-        return None
-    draw = torch.Generator().manual_seed(0)
-
-    def moved(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        return tensor + NOISE * tensor.std(correction=0) * torch.randn(tensor.shape, generator=draw).to(tensor)
-
-    return map_tensors(inputs, moved)
+    sizes = deviations(inputs)
+    return with_noise(inputs, sizes, torch.Generator().manual_seed(0)) if any(sizes) else None
 
 
 def shuffled_variant(dense: Variant, seed: int = 0) -> Variant:
@@ -164,9 +144,7 @@ def shuffled_variant(dense: Variant, seed: int = 0) -> Variant:
     bench, draw = dense.workbench, torch.Generator().manual_seed(seed)
 
     def shuffled(form: Form) -> Form:
-        values = form.decode()
-        order = torch.randperm(values.numel(), generator=draw)
-        return Dense(values.flatten()[order.to(values.device)].reshape(values.shape))
+        return Dense(permuted(form.decode(), draw))
 
     forms = {name: shuffled(form) for name, form in bench.dense_forms.items()}
     rest = {name: shuffled(form) for name, form in bench.dense_rest.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from explorer.attention.capture import captured
+from explorer.attention.capture import capturing
+from explorer.attention.measures import entropies
 from explorer.errors import ExplorerError
 from explorer.search.scan import blocks_of
 from explorer.weights.install import PrivateModel
@@ -37,19 +38,16 @@ def block_entropies(bench: Workbench) -> dict[str, float]:
     blocks = set(blocks_of(bench.matrices()).values())
     module = PrivateModel(bench.subject.model, bench.matrices()).module
     split = bench.subject.split("calibration" if bench.subject.has("calibration") else "tune")
-    maps: list[Tensor] = []
+    by_module: dict[str, list[float]] = defaultdict(list)
+    with capturing(lambda seen: by_module[seen.module].append(normalised_entropy(seen.weights)), module):
+        bench.stage.outputs(module, split.take(slice(0, EXAMPLES)).inputs)
     found: dict[str, list[float]] = defaultdict(list)
-    hooks = [
-        hook for name, part in module.named_modules() if name in blocks for hook in _watch(part, name, maps, found)
-    ]
-    try:
-        with captured(maps):
-            bench.stage.outputs(module, split.take(slice(0, EXAMPLES)).inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for name, values in by_module.items():
+        for block in blocks:
+            if block in ("", name) or name.startswith(f"{block}."):
+                found[block] += values
     if not found:
-        what = f"{bench.name} has no attention" if not maps else f"the attention of {bench.name} is in no block"
+        what = f"{bench.name} has no attention" if not by_module else f"the attention of {bench.name} is in no block"
         raise ExplorerError(what, where='by="attention"', instead="leave out by=")
     return {name: sum(values) / len(values) for name, values in found.items()}
 
@@ -59,24 +57,5 @@ def normalised_entropy(maps: Tensor) -> float:
 
     Rows that see one key (the first of a causal map) have no choice and do not count; without others it is 0.
     """
-    exact = maps.detach().to(torch.float64)
-    seen = (exact > 0).sum(-1)
-    entropy = torch.special.entr(exact).sum(-1)[seen > 1]
-    return float((entropy / seen[seen > 1].log()).mean().clamp(0, 1)) if entropy.numel() else 0.0
-
-
-def _watch(
-    part: nn.Module, name: str, maps: list[Tensor], found: dict[str, list[float]]
-) -> list[torch.utils.hooks.RemovableHandle]:
-    """Note the entropy of the maps that appear while the block runs."""
-    started: list[int] = []
-
-    def before(*_: object) -> None:
-        started.append(len(maps))
-
-    def after(*_: object) -> None:
-        found_now = [normalised_entropy(weights) for weights in maps[started.pop() :]]
-        if found_now:
-            found[name] += found_now
-
-    return [part.register_forward_pre_hook(before), part.register_forward_hook(after)]
+    mean = float(entropies(maps).nanmean())
+    return 0.0 if math.isnan(mean) else mean

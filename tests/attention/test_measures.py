@@ -13,7 +13,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy, spearmanr
 from torch import Tensor
 
-from explorer.attention.measures import divergence, entropies, over_rows, overlap, rank_correlation
+from explorer.attention.measures import divergence, entropies, overlap, rank_correlation
 
 
 def rows(seed: int, keys: int = 6, ties: bool = False) -> Tensor:
@@ -63,12 +63,3 @@ def test_overlap_is_the_share_of_common_best_keys(seed: int, keys: int, k: int) 
     kept = min(k, keys)
     wanted = each(lambda one, two: len({*np.argsort(-one)[:kept]} & {*np.argsort(-two)[:kept]}) / kept, first, second)
     assert torch.allclose(overlap(first, second, k), wanted)
-
-
-def test_means_leave_out_padding_and_count_what_is_undefined() -> None:
-    values = torch.tensor([[[1.0, math.nan, 5.0], [2.0, 4.0, math.nan]]], dtype=torch.float64)  # one example, two heads
-    valid = torch.tensor([[True, True, False]])
-    mean, undefined = over_rows(values, valid)
-    assert mean.tolist() == [1.0, 3.0] and undefined.tolist() == [1, 0]
-    windows = torch.tensor([[[[1.0]], [[3.0]]]], dtype=torch.float64)  # two windows of one query
-    assert over_rows(windows, torch.tensor([[True]]))[0].tolist() == [2.0]
