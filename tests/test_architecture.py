@@ -32,6 +32,7 @@ FLOORS = {
         "curves",
         "opening",
         "saving",
+        "waiting",
         "limits",
         "gates",
         "evidence",

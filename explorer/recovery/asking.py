@@ -10,8 +10,8 @@ from explorer.compression.apply import Stand
 from explorer.errors import ExplorerError
 from explorer.recipe import Recipe
 from explorer.recovery.coach import DENSE
-from explorer.recovery.progress import watch
 from explorer.steps import GradualPrune, Recover
+from explorer.waiting import watch
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -40,7 +40,7 @@ def recover(
     before = stand_of(variant)
     if seconds is not None:
         step = step.change(epochs=_epochs_in(bench.coach.pace(step, before), step, seconds))
-    job = watch(bench.coach.submit(step, before), progress)
+    job = watch(bench.coach.submit(step, before), step.label.lower(), progress)
     bench.check_dense()
     recipe = Recipe([*variant.recipe, job.final_step])
     worn = replace(bench.worn(bench.coach.outcome(job)), edits=bench.edits(recipe))

@@ -16,9 +16,9 @@ from explorer.recipe import Recipe
 from explorer.recovery.job import TRAINERS, PaceJob, RecoveryJob
 from explorer.recovery.material import source_of
 from explorer.recovery.objective import Teacher
-from explorer.recovery.progress import watch
 from explorer.recovery.training import Training
 from explorer.steps import GradualPrune, Recover
+from explorer.waiting import watch
 from explorer.weights.install import Edit, PrivateModel
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Coach:
 
     def train(self, step: Recover, before: Stand, steps: str) -> Stand:
         """The outcome of a training step (blocking, with a progress bar); an interrupt keeps the best so far."""
-        return self.outcome(watch(self.submit(step, before)))
+        return self.outcome(watch(self.submit(step, before), step.label.lower()))
 
     def submit(self, step: Recover, before: Stand) -> RecoveryJob:
         """Start (or join) a training of what `before` holds; its outcome is remembered under its final recipe."""

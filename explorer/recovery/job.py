@@ -92,6 +92,14 @@ class RecoveryJob(Work):
         return self.seconds * (1 / self.share - 1) if self.share > 0 else None
 
     @property
+    def words(self) -> str:
+        """What it does now, in a line."""
+        if self.waiting:
+            return "waits for another recovery"
+        measured = [look.quality for look in self.looks if look.quality is not None]
+        return f"{measured[-1].primary} {measured[-1].value:.4f}" if measured else ""
+
+    @property
     def final_step(self) -> Recover:
         """The step that makes this outcome again: as asked, with the epoch at which it was stopped by hand."""
         if self.trained is None or self.done_steps >= self.total_steps or self.trained.note:

@@ -8,8 +8,6 @@ from math import ceil, log2
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from explorer.errors import ExplorerError
 from explorer.evaluation.pool import as_error
 from explorer.limits import Limits
@@ -17,7 +15,8 @@ from explorer.recipe import Recipe, as_recipe
 from explorer.search.attention_weights import attention_weights
 from explorer.search.path import path_of, recipe_of
 from explorer.search.scan import template_of
-from explorer.search.sensitivity import POLL_SECONDS, Sensitivity, SensitivityJob
+from explorer.search.sensitivity import Sensitivity, SensitivityJob
+from explorer.waiting import watch
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -27,7 +26,6 @@ ATTENTION = "attention"
 BEYOND = 3
 """So many settings behind the border are tried, too: the real loss does not rise at every one."""
 STOP_SECONDS = 0.05
-LOOK = {"bar_format": "{desc} {percentage:3.0f} %|{bar}| {elapsed} of about {remaining} more {postfix}"}
 
 
 @dataclass(frozen=True)
@@ -270,18 +268,7 @@ def outcome(job: AllocationJob, progress: bool = True) -> Recipe:
 
     Raises `ExplorerError` where nothing keeps the limit, or nothing did until it was stopped.
     """
-    label = f"allocate: {job.template.label.lower()}"
-    with tqdm(total=1.0, desc=label, disable=None if progress else True, leave=False, **LOOK) as bar:
-        done = False
-        while not done:
-            try:
-                done = job.wait(POLL_SECONDS)
-                bar.n = round(job.share, 3)
-                bar.set_postfix_str(job.words)
-            except KeyboardInterrupt:
-                job.stop()
-    if job.error is not None:
-        raise job.error
+    watch(job, f"allocate: {job.template.label.lower()}", progress)
     assert job.recipe is not None
     return job.recipe
 

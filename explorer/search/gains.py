@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from explorer.attention.editing import LiveGains
 from explorer.drift_bounds import at_once, some_examples
@@ -18,11 +17,11 @@ from explorer.evaluation.pool import Locker, Work
 from explorer.recipe import Recipe, as_recipe
 from explorer.recovery.job import TRAINERS
 from explorer.recovery.objective import task_loss
-from explorer.recovery.progress import LOOK, POLL_SECONDS
 from explorer.shown import Shown
 from explorer.steps import EditAttention
 from explorer.subjects.examples import batch_length, map_tensors
 from explorer.subjects.subject import Subject
+from explorer.waiting import watch
 
 if TYPE_CHECKING:
     from explorer.workbench import Workbench
@@ -325,17 +324,7 @@ def tuned_heads(job: GainsJob, progress: bool = True) -> TunedHeads:
 
     Raises `ExplorerError` where the search failed.
     """
-    with tqdm(total=1.0, desc="gains of heads", disable=None if progress else True, leave=False, **LOOK) as bar:
-        done = False
-        while not done:
-            try:
-                done = job.wait(POLL_SECONDS)
-                bar.n = round(job.share, 3)
-                bar.set_postfix_str(job.words)
-            except KeyboardInterrupt:
-                job.stop()
-    if job.error is not None:
-        raise job.error
+    watch(job, "gains of heads", progress)
     if job.tuned is None:
         raise ExplorerError("the search was cancelled", where="tune_heads", instead="start it again")
     return job.tuned

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from explorer.attending import silent_heads
 from explorer.attention.editing import Edit, LiveGains
 from explorer.attention.measures import entropies
 from explorer.attention.reading import Wanted, read_attention
-from explorer.attention.sites import Site
 from explorer.drift_bounds import RowMeans, at_once, some_examples
 from explorer.errors import ExplorerError
 from explorer.evaluation.pool import Locker, Pool, Work
@@ -24,10 +23,10 @@ from explorer.limits import IN_POINTS
 from explorer.recipe import Recipe, as_recipe
 from explorer.recovery.objective import task_loss
 from explorer.search.heads import HeadRow, HeadTable
-from explorer.search.sensitivity import POLL_SECONDS
 from explorer.steps import EditAttention
 from explorer.subjects.examples import Examples, map_tensors, tensors_in
 from explorer.subjects.subject import Subject
+from explorer.waiting import watch_batches
 
 if TYPE_CHECKING:
     from explorer.variant import Variant
@@ -67,7 +66,8 @@ class HeadJob(Work):
         self._base = bench.compress(recipe)
         size = at_once(sites)
         self._parts = [slice(start, start + size) for start in range(0, len(self._chosen), size)]
-        self._off = {(site.name, head) for site in sites for head in heads_off(bench.edits(recipe), site)}
+        off = silent_heads(bench.edits(recipe))
+        self._off = {(site.name, head) for site in sites for head in off.get(site.name, ())}
         heads = [(site.name, head) for site in sites for head in range(site.heads)]
         self._plan: list[tuple[str, int] | None] = [None, *(head for head in heads if head not in self._off)]
         self._each = len(bench.stage.batches("tune")) if measured else 0
@@ -240,31 +240,10 @@ def watched_heads(job: HeadJob, progress: bool = True) -> HeadTable:
 
     Raises `ExplorerError` where it failed, or was stopped before anything was known.
     """
-    with tqdm(total=job.units, desc="heads", unit="batch", disable=None if progress else True, leave=False) as bar:
-        try:
-            while not job.wait(POLL_SECONDS):
-                bar.n = job.done_units
-                bar.refresh()
-        except KeyboardInterrupt:
-            job.stop()
-    if job.error is not None:
-        raise job.error
+    watch_batches(job, "heads", progress)
     found = job.table
     if found is None:
         raise ExplorerError("the table was stopped before anything was known", where="heads", instead="start it again")
-    return found
-
-
-def heads_off(edits: Sequence[Edit], site: Site) -> set[int]:
-    """The heads of a site that a recipe's edits have switched off."""
-    found: set[int] = set()
-    for edit in edits:
-        if edit.site.name != site.name:
-            continue
-        if edit.gains:
-            found |= {head for head, gain in enumerate(edit.gains) if gain == 0}
-        elif edit.step.edit == "off" or (edit.step.edit == "gain" and edit.step.gain == 0):
-            found |= set(edit.heads or range(site.heads))
     return found
 
 

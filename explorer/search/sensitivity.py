@@ -9,7 +9,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from explorer.errors import ExplorerError
 from explorer.evaluation.pool import Locker, Work
@@ -20,6 +19,7 @@ from explorer.limits import IN_POINTS
 from explorer.recipe import Recipe
 from explorer.search.scan import LEFT_OUT, Scan, Target
 from explorer.shown import Shown
+from explorer.waiting import watch_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 BORNE = 0.01
 """A level is borne while the primary metric falls by no more: one point of an accuracy."""
-POLL_SECONDS = 0.1
 NAMED = 3
 
 
@@ -278,16 +277,7 @@ def watched(job: SensitivityJob, progress: bool = True) -> Sensitivity:
 
     Raises `ExplorerError` where it failed, or was stopped before anything was known.
     """
-    label = f"sensitivity to {job.scan.step.label.lower()}"
-    with tqdm(total=job.units, desc=label, unit="batch", disable=None if progress else True, leave=False) as bar:
-        try:
-            while not job.wait(POLL_SECONDS):
-                bar.n = job.done_units
-                bar.refresh()
-        except KeyboardInterrupt:
-            job.stop()
-    if job.error is not None:
-        raise job.error
+    watch_batches(job, f"sensitivity to {job.scan.step.label.lower()}", progress)
     found = job.sensitivity
     if found is None:
         raise ExplorerError("the scan was stopped before anything was measured", instead="start it again")

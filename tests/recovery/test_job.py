@@ -16,9 +16,9 @@ from explorer.recovery.asking import stand_of
 from explorer.recovery.coach import Coach
 from explorer.recovery.job import TRAINERS, PaceJob, RecoveryJob
 from explorer.recovery.material import Material
-from explorer.recovery.progress import watch
 from explorer.steps import LEARNED, Codebook, GradualPrune, Quantize, Recover, Step
 from explorer.variant import Variant
+from explorer.waiting import watch
 from explorer.weights.coded import Coded
 from explorer.weights.forms import Factors, Form, zeros_of
 from tests.toys import Convolutional, perceptron, seeded
@@ -240,7 +240,7 @@ def test_an_interrupt_stops_and_keeps_the_best_so_far() -> None:
         return wait(timeout)
 
     job.wait = interrupted  # type: ignore[method-assign]
-    watch(job, progress=False)
+    watch(job, "recover", progress=False)
     assert job.trained is not None and 0 < job.done_steps < job.total_steps and job.final_step.until is not None
 
 

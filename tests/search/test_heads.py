@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import explorer as ex
+from explorer.attending import silent_heads
 from explorer.attention.editing import LiveGains
 from explorer.search.heads import HeadRow, HeadTable
-from explorer.search.heads_job import heads_off
 from tests.toys import Encoder, numbers, seeded
 
 
@@ -110,9 +110,8 @@ def test_heads_that_are_off_are_marked_and_not_taken_again(vit: ex.Workbench) ->
 
 def test_all_heads_of_a_layer_may_be_off(vit: ex.Workbench) -> None:
     edits = vit.edits(ex.Recipe(ex.EditAttention(edit="off", layers=("blocks.0.attn",))))
-    sites = vit.attention_sites
-    assert heads_off(edits, sites["blocks.0.attn"]) == {0, 1, 2, 3}
-    assert heads_off(edits, sites["blocks.1.attn"]) == set()
+    assert silent_heads(edits).get("blocks.0.attn", set()) == {0, 1, 2, 3}
+    assert silent_heads(edits).get("blocks.1.attn", set()) == set()
 
 
 def test_a_job_that_is_stopped_keeps_its_rows() -> None:
