@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from explorer.figures.pictures import picture_address
 from explorer.figures.words import counted, share_text
 from explorer.subjects.examples import tensors_in
 from explorer.web import markup
+from explorer.web.component import component
 from explorer.web.look import (
     Look,
     Said,
@@ -42,13 +42,7 @@ OWN = {
 }
 LARGEST_UPLOAD = 4  # megabytes
 
-_here = Path(__file__).parent
-_pad = st.components.v2.component(
-    "explorer_pad",
-    html='<div class="pad"></div>',
-    css=(_here / "pad.css").read_text(encoding="utf-8"),
-    js=(_here / "pad.js").read_text(encoding="utf-8"),
-)
+_pad = component("pad")
 
 
 def example_card(session: Session, found: Seen) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from explorer.figures.pictures import picture_address
 from explorer.web import markup
 from explorer.web.attention_actions import actions
 from explorer.web.attention_figures import one_map
+from explorer.web.component import component
 from explorer.web.look import (
     MEASURES,
     WAYS,
@@ -40,20 +40,8 @@ ALL = -1
 """Stands for all queries in the choice of one."""
 MOST_FEATURES = 14
 
-_here = Path(__file__).parent
-
-
-def _component(name: str, file: str, inside: str) -> Any:
-    return st.components.v2.component(
-        name,
-        html=f'<div class="{inside}"></div>',
-        css=(_here / f"{file}.css").read_text(encoding="utf-8"),
-        js=(_here / f"{file}.js").read_text(encoding="utf-8"),
-    )
-
-
-_heads = _component("explorer_heads", "heads", "heads")
-_places = _component("explorer_places", "places", "places")
+_heads = component("heads")
+_places = component("places")
 
 
 def places_component(key: str, data: dict[str, Any], on_chosen: Callable[[], None]) -> None:

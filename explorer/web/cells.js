@@ -1,13 +1,11 @@
 // A table whose cells are buttons: each says how much is lost there, and a click takes it into the recipe.
-// All text is set with textContent; nothing that comes in is read as HTML.
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".cells");
-  const told = JSON.stringify(data);
-  if (root.dataset.told === told) return;
-  root.dataset.told = told;
-  const focused = root.querySelector(":focus")?.dataset.place;
+  redraw(parentElement.querySelector(".cells"), data, () => drawTable(data, setTriggerValue));
+}
+
+function drawTable(data, setTriggerValue) {
   const table = add("table", {}, null);
   const head = add("tr", {}, add("thead", {}, table));
   for (const name of data.columns) add("th", {}, head, name);
@@ -26,14 +24,5 @@ export default function (component) {
       button.addEventListener("click", () => setTriggerValue("chosen", { place: cell.place, at: Date.now() }));
     }
   }
-  root.replaceChildren(table);
-  if (focused) root.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true });
-}
-
-function add(name, attributes, parent, text) {
-  const element = document.createElement(name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  if (text !== undefined) element.textContent = text;
-  if (parent) parent.appendChild(element);
-  return element;
+  return table;
 }

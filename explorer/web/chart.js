@@ -32,11 +32,7 @@ export default function (component) {
 }
 
 function make(name, attributes, parent, text) {
-  const element = document.createElementNS(SVG, name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  if (text !== undefined) element.textContent = text;
-  if (parent) parent.appendChild(element);
-  return element;
+  return fill(document.createElementNS(SVG, name), attributes, parent, text);
 }
 
 const grouped = (n) => Math.round(n).toLocaleString("en-US");

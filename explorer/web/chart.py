@@ -8,17 +8,16 @@ is exact, not interpolated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 
 from explorer.figures.words import counted, is_share, metric_label, number_text
 from explorer.jobs import CurveJob
 from explorer.knobs import limits, removed_by_groups
 from explorer.recipe import LowRank, Prune, Step
 from explorer.steps import Codebook, Quantize
+from explorer.web.component import component
 from explorer.web.state import Session
 
 POSITIONS = 640
@@ -29,13 +28,7 @@ CURVE_POINTS = 33
 TAIL = 14
 """Positions that the last bar, of all scores beyond the axis, takes."""
 
-_here = Path(__file__).parent
-_chart = st.components.v2.component(
-    "explorer_chart",
-    html='<div class="chart"></div>',
-    css=(_here / "chart.css").read_text(encoding="utf-8"),
-    js=(_here / "chart.js").read_text(encoding="utf-8"),
-)
+_chart = component("chart")
 
 
 def draw(data: dict[str, Any], key: str, on_move: Callable[[], None]) -> None:

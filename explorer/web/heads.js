@@ -1,13 +1,11 @@
 // The heads of a model, layer under layer: each a button that shows its map. A click chooses it.
-// All text is set with textContent; nothing that comes in is read as HTML.
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".heads");
-  const told = JSON.stringify(data);
-  if (root.dataset.told === told) return;
-  root.dataset.told = told;
-  const focused = root.querySelector(":focus")?.dataset.place;
+  redraw(parentElement.querySelector(".heads"), data, () => drawHeads(data, setTriggerValue));
+}
+
+function drawHeads(data, setTriggerValue) {
   const grid = add("div", { class: "grid", role: "group", "aria-label": data.label });
   grid.style.setProperty("--heads", data.most);
   for (const row of data.rows) {
@@ -27,14 +25,5 @@ export default function (component) {
       button.addEventListener("click", () => setTriggerValue("chosen", { layer: row.layer, head: cell.head, at: Date.now() }));
     }
   }
-  root.replaceChildren(grid);
-  if (focused) root.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true });
-}
-
-function add(name, attributes, parent, text) {
-  const element = document.createElement(name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  if (text !== undefined) element.textContent = text;
-  if (parent) parent.appendChild(element);
-  return element;
+  return grid;
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,10 @@ from explorer.evaluation.quality import Quality
 from explorer.figures.words import is_share, metric_label, metric_text, size_text
 from explorer.jobs import Job
 from explorer.recipe import Recipe
+from explorer.web.component import component
 from explorer.web.state import Session, act, changes_nothing
 
-_here = Path(__file__).parent
-_plot = st.components.v2.component(
-    "explorer_history",
-    html='<div class="history"></div>',
-    css=(_here / "history.css").read_text(encoding="utf-8"),
-    js=(_here / "history.js").read_text(encoding="utf-8"),
-)
+_plot = component("history")
 
 
 def history_card(session: Session) -> None:

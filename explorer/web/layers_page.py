@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -18,6 +17,7 @@ from explorer.search.scan import alone
 from explorer.search.sensitivity import Cell, Sensitivity, SensitivityJob
 from explorer.steps import STEPS
 from explorer.web import markup
+from explorer.web.component import component
 from explorer.web.parts import polled, safely
 from explorer.web.results import is_dark
 from explorer.web.state import Session, act, changes_nothing, current, part, run_again, write_link
@@ -28,13 +28,7 @@ BY = {"matrix": "each matrix", "block": "each block", "kind": "each kind"}
 DEEPEST = 0.2
 """A loss of so much (20 points) has the full colour."""
 
-_here = Path(__file__).parent
-_cells = st.components.v2.component(
-    "explorer_cells",
-    html='<div class="cells"></div>',
-    css=(_here / "cells.css").read_text(encoding="utf-8"),
-    js=(_here / "cells.js").read_text(encoding="utf-8"),
-)
+_cells = component("cells")
 
 
 @st.fragment(key="scan")

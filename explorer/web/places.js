@@ -1,14 +1,13 @@
 // Attention on the input: words, the patches of a picture or features, shaded by how much they get, one panel a model.
-// A click chooses the place. All text is set with textContent; nothing that comes in is read as HTML.
+// A click chooses the place.
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".places");
-  const told = JSON.stringify(data);
-  if (root.dataset.told === told) return;
-  root.dataset.told = told;
-  const focused = root.querySelector(":focus")?.dataset.place;
   const choose = (place) => setTriggerValue("chosen", { place, at: Date.now() });
+  redraw(parentElement.querySelector(".places"), data, () => drawPanels(data, choose));
+}
+
+function drawPanels(data, choose) {
   const panels = add("div", { class: `panels ${data.mode}` });
   panels.style.setProperty("--count", data.panels.length);
   data.panels.forEach((panel, number) => {
@@ -20,8 +19,7 @@ export default function (component) {
     else if (data.mode === "bars") drawBars(box, data, panel, number, choose);
     else drawWords(box, data, panel, number, choose);
   });
-  root.replaceChildren(panels);
-  if (focused) root.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true });
+  return panels;
 }
 
 function place(box, data, panel, number, at, kind, text, choose) {
@@ -60,12 +58,4 @@ function drawBars(box, data, panel, number, choose) {
     add("span", { class: "bar" }, row);
     add("span", { class: "number" }, row, panel.values[at]);
   }
-}
-
-function add(name, attributes, parent, text) {
-  const element = document.createElement(name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  if (text !== undefined) element.textContent = text;
-  if (parent) parent.appendChild(element);
-  return element;
 }
